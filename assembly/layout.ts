@@ -1,0 +1,181 @@
+// Numbers that both sides of the seam need. This file is read by two compilers (asc and tsc), so it
+// holds only untyped integer constants below 2^31, each chained to the one before it.
+//
+// Shared memory, one fixed WebAssembly.Memory per open log:
+//
+//   0        control block        one cache line per word that a different thread writes
+//   4096     fault text           why the log is poisoned: u32 length, then UTF-8 JSON
+//   8192     CRC32C tables        16 tables of 256 u32, filled once by the opener
+//   24576    stripe blocks        STRIPE_BYTES each
+//   …        rings                ringBytes each, one per stripe, on a 64 KiB boundary
+//   …        frame buffer         one frame header and body, the flusher's own
+
+// --- control block ------------------------------------------------------------------------------
+
+/** i64, writers add: the next LSN to hand out. */
+export const CTL_NEXT_LSN = 64;
+/** i64, flusher stores: everything up to here was fsynced. */
+export const CTL_DURABLE_LSN = 128;
+/** i32, flusher bumps and notifies: something that a waiter waits for has changed. */
+export const CTL_WAKE = CTL_DURABLE_LSN + 8;
+/** i32: LOG_* below. */
+export const CTL_STATE = CTL_WAKE + 4;
+/** i32, flusher stores, writers compare-exchange to SLEEP_AWAKE and notify: the doorbell. */
+export const CTL_SLEEP = 192;
+/** i32, opener stores: how far the log should go down, COMMAND_* below. */
+export const CTL_COMMAND = CTL_SLEEP + 4;
+/** i32, written once: how many stripes there are. */
+export const CTL_STRIPES = 256;
+/** i32, written once: bytes of one ring, a power of two. */
+export const CTL_RING_BYTES = CTL_STRIPES + 4;
+/** i32, written once: address of ring 0. */
+export const CTL_RINGS = CTL_RING_BYTES + 4;
+/** i32, written once: CRC32C register after log id and term, where each entry's checksum starts. */
+export const CTL_ENTRY_SEED = CTL_RINGS + 4;
+/** i32, claimers raise: stripes above this were never claimed, so the flusher need not look at them. */
+export const CTL_STRIPE_HIGH = CTL_ENTRY_SEED + 4;
+
+/** i64, flusher's own: the next LSN to take out of the rings. */
+export const MERGE_NEXT_LSN = 320;
+/** i64, flusher's own, result of merge_fill: first LSN of the frame. */
+export const MERGE_FIRST_LSN = MERGE_NEXT_LSN + 8;
+/** i32, result of merge_fill: entries in the frame, control entries included. */
+export const MERGE_ENTRIES = MERGE_FIRST_LSN + 8;
+/** i32, result of merge_fill: CRC32C of all entry headers in order. */
+export const MERGE_HEADERS_CRC = MERGE_ENTRIES + 4;
+/** i32, result of merge_fill: a stripe was between taking an LSN and publishing it. */
+export const MERGE_PENDING = MERGE_HEADERS_CRC + 4;
+/** i32, result of merge_fill: the frame is full, more is waiting. */
+export const MERGE_MORE = MERGE_PENDING + 4;
+/** i64, result of merge_fill: LSNs that became holes in this frame. */
+export const MERGE_VOID_LSNS = MERGE_MORE + 4;
+/** i64, result of merge_fill: payload bytes of user entries in this frame. */
+export const MERGE_PAYLOAD_BYTES = MERGE_VOID_LSNS + 8;
+
+/** f64 counters of the flusher, read by stats(). */
+export const STAT_FRAMES = 512;
+export const STAT_FSYNCS = STAT_FRAMES + 8;
+export const STAT_ENTRIES = STAT_FSYNCS + 8;
+export const STAT_PAYLOAD_BYTES = STAT_ENTRIES + 8;
+export const STAT_WRITTEN_BYTES = STAT_PAYLOAD_BYTES + 8;
+export const STAT_VOID_LSNS = STAT_WRITTEN_BYTES + 8;
+export const STAT_REVOKED = STAT_VOID_LSNS + 8;
+export const STAT_SEGMENTS = STAT_REVOKED + 8;
+export const STAT_SEGMENT_NUMBER = STAT_SEGMENTS + 8;
+export const STAT_SEGMENT_OFFSET = STAT_SEGMENT_NUMBER + 8;
+export const STAT_FSYNC_MS_TOTAL = STAT_SEGMENT_OFFSET + 8;
+export const STAT_FSYNC_MS_MAX = STAT_FSYNC_MS_TOTAL + 8;
+/** Histogram of fsync times: bucket b counts syncs below 2^b microseconds. */
+export const STAT_FSYNC_BUCKETS = 640;
+export const STAT_FSYNC_BUCKET_COUNT = 32;
+
+/** Scratch of whoever owns the memory's frame buffer: salt and offset for a frame's checksum. */
+export const CTL_SCRATCH = 1024;
+export const CTL_SCRATCH_BYTES = 64;
+
+/** Flusher's own: a snapshot of each stripe's tail, i32 each. */
+export const CTL_SNAPSHOT = 2048;
+
+export const FAULT_TEXT = 4096;
+export const FAULT_TEXT_BYTES = 4096;
+
+export const CRC_TABLES = FAULT_TEXT + FAULT_TEXT_BYTES;
+export const CRC_TABLES_BYTES = 16384;
+
+// --- stripes ------------------------------------------------------------------------------------
+
+export const STRIPES_MAX = 256;
+export const STRIPE_BLOCKS = CRC_TABLES + CRC_TABLES_BYTES;
+export const STRIPE_BYTES = 256;
+
+/** i64: generation (31 bits) | pending (1 bit) | tail (32 bits, a byte count that wraps). */
+export const STRIPE_STATE = 0;
+/** i32, flusher stores: bytes taken out of the ring, wraps like the tail. */
+export const STRIPE_HEAD = 64;
+/** i32, owner sets before it waits for space, flusher clears and notifies on STRIPE_HEAD. */
+export const STRIPE_SPACE_WANTED = 128;
+/** i32: 0 free, otherwise the owner's thread id + 1. */
+export const STRIPE_OWNER = STRIPE_SPACE_WANTED + 4;
+/** i64, owner stores: it waits for this LSN to be durable, a group delay is fine. */
+export const STRIPE_DEMAND_GROUP = STRIPE_OWNER + 4;
+/** i64, owner stores: it waits for this LSN to be durable, without delay. */
+export const STRIPE_DEMAND_SYNC = STRIPE_DEMAND_GROUP + 8;
+
+/** First address that a memory without stripes (a reader's) may use for its window. */
+export const WINDOW = 65536;
+
+// --- a group in a ring: what one publication makes visible ------------------------------------
+
+/** i64: LSN of the first entry. */
+export const GROUP_LSN = 0;
+/** u32: bytes of the entries that follow, a multiple of 8. */
+export const GROUP_BODY_BYTES = 8;
+/** u32: entries, each takes one LSN; 0 marks unused space up to the end of the ring. */
+export const GROUP_ENTRIES = 12;
+export const GROUP_HEADER_BYTES = 16;
+
+// --- states -------------------------------------------------------------------------------------
+
+export const LOG_OPEN = 1;
+export const LOG_CLOSING = 2;
+export const LOG_CLOSED = 3;
+export const LOG_POISONED = 4;
+
+export const SLEEP_AWAKE = 0;
+/** Nothing is in the rings: any publication wakes the flusher. */
+export const SLEEP_IDLE = 1;
+/** Something is in the rings that nobody waits for: only a demand or a half-full ring wakes it. */
+export const SLEEP_TIMED = 2;
+
+export const COMMAND_RUN = 0;
+export const COMMAND_CLOSE = 1;
+
+/** Results of ring_reserve and ring_publish that are not an address or an LSN. */
+export const RING_FULL = 0;
+export const RING_REVOKED = -1;
+export const RING_NOT_OPEN = -2;
+export const RING_EXHAUSTED = -3;
+/** ring_claim found no free stripe. */
+export const RING_NO_STRIPE = -4;
+
+/** Doorbell mode of ring_publish. */
+export const BELL_NONE = 0;
+export const BELL_LAZY = 1;
+
+// --- on disk (see FORMAT.md, which is normative) -----------------------------------------------
+
+/** u32 checksum | u32 payload bytes | u32 key bytes | u8 kind | u8 stripe | u16 zero. */
+export const ENTRY_CRC = 0;
+export const ENTRY_PAYLOAD_BYTES = 4;
+export const ENTRY_KEY_BYTES = 8;
+export const ENTRY_KIND = 12;
+export const ENTRY_STRIPE = 13;
+export const ENTRY_RESERVED = 14;
+export const ENTRY_HEADER_BYTES = 16;
+
+export const KIND_DATA = 1;
+export const KIND_PUT = 2;
+export const KIND_DELETE = 3;
+export const KIND_COMMIT = 4;
+/** Control: a u64, how many LSNs starting at its own were taken and never published. */
+export const KIND_VOID = 16;
+
+export const FRAME_MAGIC = 0x46574c43; // "CLWF" read as little-endian u32
+export const FRAME_CRC = 4;
+export const FRAME_BYTES = 8;
+export const FRAME_ENTRIES = 12;
+export const FRAME_FIRST_LSN = 16;
+export const FRAME_DURABLE_LSN = 24;
+export const FRAME_TERM = 32;
+export const FRAME_EPOCH = 40;
+export const FRAME_TIME_NS = 48;
+export const FRAME_HEADERS_CRC = 56;
+export const FRAME_LSNS = 60;
+export const FRAME_HEADER_BYTES = 64;
+
+/** Results of frame_verify. */
+export const FRAME_OK = 0;
+export const FRAME_BAD_LAYOUT = 1;
+export const FRAME_BAD_HEADERS = 2;
+export const FRAME_BAD_ENTRY = 3;
+export const FRAME_BAD_LSNS = 4;

@@ -1,0 +1,150 @@
+// All options, in one place: default, unit, limits. Validated once, at open; the error names option and value.
+
+import { STRIPES_MAX } from "../assembly/layout.js";
+import { mistake, outOfRange } from "./errors.js";
+import type { Durability, WriterOptions } from "./types.js";
+
+export interface LogOptions {
+  /** How stripes, flushers and files relate. `striped`: all threads into one file chain in LSN order. Default `striped`. */
+  topology?: "striped";
+  /** When an append counts as done. Default `group`. */
+  durability?: Durability;
+  /** Where the flusher runs: in a worker of its own, or in the opener's thread. Default `worker`. */
+  flusher?: "worker" | "inline";
+  /** `group` only: let a frame wait this long for company, milliseconds. Default 0, up to 10,000. */
+  maxDelayMs?: number;
+  /** `group` only: a frame of this many bytes waits no longer. Default 1 MiB. */
+  maxBytes?: number;
+  /** `async` entries and `write()` reach the disk at least this often, milliseconds. Default 100, 1 to 60,000. */
+  flushIntervalMs?: number;
+  /** Size of a segment file. Default 64 MiB; 16 KiB to 1 GiB, at least ringBytes. */
+  segmentBytes?: number;
+  /** Ring of one thread, a power of two. Default 4 MiB; 4 KiB to 256 MiB. */
+  ringBytes?: number;
+  /** How many threads can append at once. Default 64; 1 to 256. */
+  stripes?: number;
+  /** Largest entry, key and value. Default 1 MiB, or less if ringBytes / 2 holds less. */
+  maxEntryBytes?: number;
+  /** Largest batch with its headers. Default ringBytes / 2. */
+  maxBatchBytes?: number;
+  /** A full ring: wait for space, or fail at once. Default `wait`. */
+  onFull?: "wait" | "fail";
+  /** How long to wait for space, milliseconds. Default 30,000; 1 to 3,600,000. */
+  fullTimeoutMs?: number;
+  /** Appends that wait for space are kept here, each thread its own. Default 4 MiB; 0 to 1 GiB. */
+  queueBytes?: number;
+  /** A writer that holds the others up for longer is taken for dead, milliseconds. Default 1,000; 1 to 60,000. */
+  writerStallMs?: number;
+  /** How long the exit of the process may wait for the last flush, milliseconds. Default 5,000; 0 to 600,000. */
+  exitTimeoutMs?: number;
+  /** Reads only, changes nothing, needs no lock. Default false. */
+  readOnly?: boolean;
+  /** Makes the directory if there is none. Default true. */
+  createIfMissing?: boolean;
+  /** Frames begin at multiples of this many bytes, a power of two. The disk's sector size (4096) guards against neighbours damaged by an interrupted overwrite. Default 64; 64 to 65,536. */
+  frameAlign?: number;
+}
+
+export type ResolvedOptions = Required<LogOptions>;
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+/** Memory addresses stay below 2^31. */
+const MEMORY_BYTES_MAX = 2 ** 31 - 64 * MiB;
+
+/** Header of a group and of an entry, and their padding: what an entry takes beyond its bytes. */
+export const ENTRY_OVERHEAD_BYTES = 16 + 16 + 7 + 15;
+
+function choice<T>(name: string, value: unknown, fallback: T, allowed: readonly T[]): T {
+  if (value === undefined) return fallback;
+  if (!allowed.includes(value as T)) {
+    throw mistake("COREWAL_INVALID_OPTION", `option ${name} is ${show(value)}: it must be one of ${allowed.map((a) => JSON.stringify(a)).join(", ")}`);
+  }
+  return value as T;
+}
+
+function number(name: string, value: unknown, fallback: number, min: number, max: number, form: "whole" | "power of two" | "any" = "whole"): number {
+  if (value === undefined) return fallback;
+  if (typeof value !== "number" || Number.isNaN(value)) throw mistake("COREWAL_INVALID_OPTION", `option ${name} is ${show(value)}: it must be a number`);
+  if (form !== "any" && !Number.isInteger(value)) throw outOfRange("COREWAL_INVALID_OPTION", `option ${name} is ${show(value)}: it must be a whole number`);
+  if (value < min || value > max) throw outOfRange("COREWAL_INVALID_OPTION", `option ${name} is ${value}: it must be from ${min} to ${max}`);
+  if (form === "power of two" && !isPowerOfTwo(value)) throw outOfRange("COREWAL_INVALID_OPTION", `option ${name} is ${value}: it must be a power of two`);
+  return value;
+}
+
+const isPowerOfTwo = (n: number): boolean => n > 0 && Math.log2(n) % 1 === 0;
+
+function show(value: unknown): string {
+  try {
+    return typeof value === "bigint" ? `${value}n` : (JSON.stringify(value) ?? String(value));
+  } catch {
+    return String(value);
+  }
+}
+
+const NAMES = new Set<string>([
+  "topology", "durability", "flusher", "maxDelayMs", "maxBytes", "flushIntervalMs", "segmentBytes", "ringBytes", "stripes",
+  "maxEntryBytes", "maxBatchBytes", "onFull", "fullTimeoutMs", "queueBytes", "writerStallMs", "exitTimeoutMs", "readOnly",
+  "createIfMissing", "frameAlign",
+] satisfies (keyof LogOptions)[]);
+
+/** Fills in the defaults and checks everything, also how the options fit together. */
+export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
+  if (typeof options !== "object" || options === null) throw mistake("COREWAL_INVALID_OPTION", `options are ${show(options)}: they must be an object`);
+  for (const name of Object.keys(options)) {
+    if (!NAMES.has(name)) throw mistake("COREWAL_INVALID_OPTION", `option ${name} does not exist; there are ${[...NAMES].join(", ")}`);
+  }
+  const o = options;
+  const ringBytes = number("ringBytes", o.ringBytes, 4 * MiB, 4 * KiB, 256 * MiB, "power of two");
+  const stripes = number("stripes", o.stripes, 64, 1, STRIPES_MAX);
+  const segmentBytes = number("segmentBytes", o.segmentBytes, Math.max(64 * MiB, ringBytes), 16 * KiB, 1024 * MiB);
+  const half = ringBytes / 2;
+  const resolved: ResolvedOptions = {
+    topology: choice("topology", o.topology, "striped", ["striped"]),
+    durability: choice("durability", o.durability, "group", ["sync", "group", "async"]),
+    flusher: choice("flusher", o.flusher, "worker", ["worker", "inline"]),
+    maxDelayMs: number("maxDelayMs", o.maxDelayMs, 0, 0, 10_000, "any"),
+    maxBytes: number("maxBytes", o.maxBytes, MiB, 1, 1024 * MiB),
+    flushIntervalMs: number("flushIntervalMs", o.flushIntervalMs, 100, 1, 60_000, "any"),
+    segmentBytes,
+    ringBytes,
+    stripes,
+    maxEntryBytes: number("maxEntryBytes", o.maxEntryBytes, Math.min(MiB, half - ENTRY_OVERHEAD_BYTES), 1, half - ENTRY_OVERHEAD_BYTES),
+    maxBatchBytes: number("maxBatchBytes", o.maxBatchBytes, half - ENTRY_OVERHEAD_BYTES, 1, half - ENTRY_OVERHEAD_BYTES),
+    onFull: choice("onFull", o.onFull, "wait", ["wait", "fail"]),
+    fullTimeoutMs: number("fullTimeoutMs", o.fullTimeoutMs, 30_000, 1, 3_600_000, "any"),
+    queueBytes: number("queueBytes", o.queueBytes, 4 * MiB, 0, 1024 * MiB),
+    writerStallMs: number("writerStallMs", o.writerStallMs, 1000, 1, 60_000, "any"),
+    exitTimeoutMs: number("exitTimeoutMs", o.exitTimeoutMs, 5000, 0, 600_000, "any"),
+    readOnly: choice("readOnly", o.readOnly, false, [true, false]),
+    createIfMissing: choice("createIfMissing", o.createIfMissing, true, [true, false]),
+    frameAlign: number("frameAlign", o.frameAlign, 64, 64, 65_536, "power of two"),
+  };
+  if (ringBytes > segmentBytes / 2) {
+    throw outOfRange("COREWAL_INVALID_OPTION", `option ringBytes is ${ringBytes}: it must be at most half of segmentBytes (${segmentBytes})`);
+  }
+  if (resolved.frameAlign > segmentBytes / 16) {
+    throw outOfRange("COREWAL_INVALID_OPTION", `option frameAlign is ${resolved.frameAlign}: it must be at most a sixteenth of segmentBytes (${segmentBytes})`);
+  }
+  if (stripes * ringBytes > MEMORY_BYTES_MAX) {
+    throw outOfRange("COREWAL_INVALID_OPTION", `options stripes (${stripes}) and ringBytes (${ringBytes}) need ${stripes * ringBytes} bytes of memory: at most ${MEMORY_BYTES_MAX} are possible`);
+  }
+  return resolved;
+}
+
+/** What goes into a handle. */
+export function writerOptions(o: ResolvedOptions): WriterOptions {
+  return {
+    durability: o.durability,
+    maxEntryBytes: o.maxEntryBytes,
+    maxBatchBytes: o.maxBatchBytes,
+    onFull: o.onFull,
+    fullTimeoutMs: o.fullTimeoutMs,
+    queueBytes: o.queueBytes,
+  };
+}
+
+/** Largest frame that this log writes, header included: takes the largest batch, fits twice into a segment. */
+export function frameBytesMax(o: ResolvedOptions): number {
+  return Math.min(Math.floor(o.segmentBytes / 2) - 1024, Math.max(o.ringBytes, MiB));
+}
