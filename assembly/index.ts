@@ -31,7 +31,7 @@ export {
   ring_used,
   ring_want_space,
 } from "./ring";
-export { frame_find, frame_verify, merge_fill } from "./merge";
+export { frame_find, frame_verify, merge_demand, merge_fill, merge_pressed, merge_used } from "./merge";
 
 /** Called once by the opener: geometry, identity and where to go on. */
 export function log_init(stripes: u32, rings: u32, ringBytes: u32, entrySeed: u32, nextLsn: f64): void {
@@ -68,6 +68,7 @@ export function log_publish_durable(lsn: f64): void {
 
 export function log_set_state(state: i32): void {
   atomic.store<i32>(CTL_STATE, state);
+  atomic.notify(CTL_STATE, -1);
   log_wake();
 }
 

@@ -65,9 +65,9 @@ export const STAT_SEGMENT_NUMBER = STAT_SEGMENTS + 8;
 export const STAT_SEGMENT_OFFSET = STAT_SEGMENT_NUMBER + 8;
 export const STAT_FSYNC_MS_TOTAL = STAT_SEGMENT_OFFSET + 8;
 export const STAT_FSYNC_MS_MAX = STAT_FSYNC_MS_TOTAL + 8;
-/** Histogram of fsync times: bucket b counts syncs below 2^b microseconds. */
+/** i32 each, histogram of fsync times: bucket b counts those of up to 2^(b/3) microseconds. */
 export const STAT_FSYNC_BUCKETS = 640;
-export const STAT_FSYNC_BUCKET_COUNT = 32;
+export const STAT_FSYNC_BUCKET_COUNT = 80;
 
 /** Scratch of whoever owns the memory's frame buffer: salt and offset for a frame's checksum. */
 export const CTL_SCRATCH = 1024;

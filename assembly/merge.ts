@@ -35,13 +35,15 @@ import {
   MERGE_PAYLOAD_BYTES,
   MERGE_PENDING,
   MERGE_VOID_LSNS,
+  STRIPE_DEMAND_GROUP,
+  STRIPE_DEMAND_SYNC,
   STRIPE_HEAD,
   STRIPE_SPACE_WANTED,
   STRIPE_STATE,
 } from "./layout";
 import { crc_step16 } from "./crc32c";
 import { entry_begin, entry_bytes, entry_checksum, entry_register } from "./entry";
-import { group_bytes, stripe_block, stripe_ring } from "./ring";
+import { group_bytes, ring_used, stripe_block, stripe_ring } from "./ring";
 import { point } from "./point";
 
 const VOID_BYTES: u32 = 24;
@@ -173,6 +175,33 @@ export function merge_fill(body: usize, capacityBytes: u32): u32 {
   store<i64>(MERGE_VOID_LSNS, voids);
   store<u64>(MERGE_PAYLOAD_BYTES, payloadBytes);
   return <u32>(at - body);
+}
+
+/** The highest LSN that any thread waits for: without delay (1) or within the group's delay (0). */
+export function merge_demand(immediate: i32): f64 {
+  const stripes = atomic.load<u32>(CTL_STRIPE_HIGH);
+  const word = immediate ? STRIPE_DEMAND_SYNC : STRIPE_DEMAND_GROUP;
+  let highest: i64 = 0;
+  for (let s: u32 = 0; s < stripes; s++) highest = max(highest, atomic.load<i64>(stripe_block(s) + word));
+  return <f64>highest;
+}
+
+/** Bytes waiting in all rings. */
+export function merge_used(): f64 {
+  const stripes = atomic.load<u32>(CTL_STRIPE_HIGH);
+  let used: u64 = 0;
+  for (let s: u32 = 0; s < stripes; s++) used += ring_used(s);
+  return <f64>used;
+}
+
+/** Is a ring half full, or its owner waiting for space? */
+export function merge_pressed(): i32 {
+  const stripes = atomic.load<u32>(CTL_STRIPE_HIGH);
+  const half = load<u32>(CTL_RING_BYTES) >>> 1;
+  for (let s: u32 = 0; s < stripes; s++) {
+    if (ring_used(s) > half || atomic.load<i32>(stripe_block(s) + STRIPE_SPACE_WANTED)) return 1;
+  }
+  return 0;
 }
 
 /** Copies a multiple of 8 bytes; a call of memory.copy costs more than this below some hundred bytes. */

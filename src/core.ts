@@ -1,0 +1,143 @@
+// The one typed seam to the WASM module: loading it, its exports, views on its memory.
+
+import { instantiateSync } from "@assemblyscript/loader";
+import wasmBase64 from "corewal:wasm";
+import {
+  CRC_TABLES,
+  CRC_TABLES_BYTES,
+  CTL_SCRATCH,
+  STRIPE_BLOCKS,
+  STRIPE_BYTES,
+  STRIPE_HEAD,
+  WINDOW,
+} from "../assembly/layout.js";
+
+/** Addresses, sizes and codes are i32, LSNs f64. See assembly/ for each function's contract. */
+export interface CoreExports {
+  crc32c_init(): void;
+  crc32c_update(register: number, at: number, bytes: number): number;
+  entry_begin(at: number, payloadBytes: number, keyBytes: number, kind: number, stripe: number): number;
+  entry_end(seed: number, at: number): number;
+  doorbell_ring(): void;
+  ring_claim(owner: number): number;
+  ring_release(stripe: number, owner: number): number;
+  ring_revoke(stripe: number): number;
+  ring_generation(stripe: number): number;
+  ring_pending(stripe: number): number;
+  ring_used(stripe: number): number;
+  ring_reserve(stripe: number, generation: number, bodyBytes: number, entries: number): number;
+  ring_reserve_entry(stripe: number, generation: number, payloadBytes: number, keyBytes: number, kind: number): number;
+  ring_publish(stripe: number, generation: number, firstEntry: number, bell: number): number;
+  ring_publish_entry(stripe: number, generation: number, payload: number, bell: number): number;
+  ring_demand(stripe: number, lsn: number, immediate: number): void;
+  ring_want_space(stripe: number): void;
+  merge_fill(body: number, capacityBytes: number): number;
+  merge_demand(immediate: number): number;
+  merge_used(): number;
+  merge_pressed(): number;
+  frame_verify(body: number, bytes: number, entries: number, headersCrc: number, seed: number, firstLsn: number, lsns: number): number;
+  frame_find(from: number, to: number, step: number, magic: number): number;
+  log_init(stripes: number, rings: number, ringBytes: number, entrySeed: number, nextLsn: number): void;
+  log_last_lsn(): number;
+  log_durable_lsn(): number;
+  log_state(): number;
+  log_publish_durable(lsn: number): void;
+  log_set_state(state: number): void;
+  log_wake(): void;
+}
+
+/** One instance of the module and views on the memory that it shares with the others. */
+export interface Core {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly x: CoreExports;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly i32: Int32Array;
+  readonly f64: Float64Array;
+}
+
+const PAGE = 65536;
+
+let compiled: WebAssembly.Module | undefined;
+
+/** The module, compiled once per thread. */
+export function coreModule(): WebAssembly.Module {
+  return (compiled ??= new WebAssembly.Module(Buffer.from(wasmBase64, "base64")));
+}
+
+export function makeMemory(bytes: number): WebAssembly.Memory {
+  const pages = Math.ceil(bytes / PAGE);
+  return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+}
+
+/** An instance over `memory`. `point` is called by the test build of the module only. */
+export function bindCore(module: WebAssembly.Module, memory: WebAssembly.Memory, point?: (step: number) => void): Core {
+  const imports = { env: { memory, ...(point === undefined ? {} : { point }) } };
+  // The loader's own exports object wraps every function and costs four times the call: take the raw one.
+  const { instance } = instantiateSync(module, imports as Parameters<typeof instantiateSync>[1]);
+  const { buffer } = memory;
+  return {
+    module,
+    memory,
+    x: instance.exports as unknown as CoreExports,
+    bytes: new Uint8Array(buffer),
+    view: new DataView(buffer),
+    i32: new Int32Array(buffer),
+    f64: new Float64Array(buffer),
+  };
+}
+
+/** A private instance whose memory holds the checksum tables and a window of `bytes` bytes at WINDOW. */
+export function windowCore(bytes: number): Core {
+  const core = bindCore(coreModule(), makeMemory(WINDOW + bytes));
+  core.x.crc32c_init();
+  return core;
+}
+
+/** Shared memory of a log: where the rings and the frame buffer begin, and how much there is. */
+export function logGeometry(stripes: number, ringBytes: number, frameBytes: number): { rings: number; frame: number; totalBytes: number } {
+  const rings = Math.ceil((STRIPE_BLOCKS + stripes * STRIPE_BYTES) / PAGE) * PAGE;
+  const frame = rings + stripes * ringBytes;
+  return { rings, frame, totalBytes: frame + frameBytes };
+}
+
+/** Makes a memory that was used before look new; cheaper than a new one, which only the simulator needs. */
+export function clearControl(core: Core): void {
+  core.bytes.fill(0, 0, CRC_TABLES);
+  core.bytes.fill(0, CRC_TABLES + CRC_TABLES_BYTES, STRIPE_BLOCKS + STRIPE_BYTES * 256);
+}
+
+/** Index into `i32` of the word on which a stripe's owner waits for space. */
+export function headIndex(stripe: number): number {
+  return (STRIPE_BLOCKS + stripe * STRIPE_BYTES + STRIPE_HEAD) >> 2;
+}
+
+const CHECKSUM_WINDOW = 16384;
+let checksumCore: Core | undefined;
+
+/** CRC32C of a prefix that binds to a place (segment salt, offset) and then of `bytes`. */
+export function placedChecksum(salt: bigint, offset: number, bytes: Uint8Array): number {
+  const core = (checksumCore ??= windowCore(CHECKSUM_WINDOW));
+  let register = placeRegister(core, salt, offset);
+  for (let at = 0; at < bytes.length; at += CHECKSUM_WINDOW) {
+    const part = bytes.subarray(at, at + CHECKSUM_WINDOW);
+    core.bytes.set(part, WINDOW);
+    register = core.x.crc32c_update(register, WINDOW, part.length);
+  }
+  return ~register >>> 0;
+}
+
+/** CRC32C register after salt and offset: what binds a checksum to its segment and place. */
+export function placeRegister(core: Core, salt: bigint, offset: number): number {
+  core.view.setBigUint64(CTL_SCRATCH, salt, true);
+  core.view.setBigUint64(CTL_SCRATCH + 8, BigInt(offset), true);
+  return core.x.crc32c_update(-1, CTL_SCRATCH, 16);
+}
+
+/** CRC32C register after log id and term: where the checksum of each entry starts. */
+export function entrySeed(core: Core, logId: Uint8Array, term: number): number {
+  core.bytes.set(logId, CTL_SCRATCH);
+  core.view.setBigUint64(CTL_SCRATCH + 16, BigInt(term), true);
+  return core.x.crc32c_update(-1, CTL_SCRATCH, 24);
+}

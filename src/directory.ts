@@ -1,0 +1,37 @@
+// What a directory is before anything is done to it: a log, empty, or somebody else's.
+
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { codeOf, CorewalError, fromSystem, mistake } from "./errors.js";
+import { isOurName, parseSegmentName } from "./segment.js";
+import type { Storage } from "./storage.js";
+
+export function directoryPath(directory: string | URL): string {
+  if (directory instanceof URL) {
+    if (directory.protocol !== "file:") throw mistake("COREWAL_INVALID_OPTION", `a log's directory is a path or a file: URL, not ${directory.protocol}`);
+    return resolve(fileURLToPath(directory));
+  }
+  if (typeof directory !== "string" || directory === "") throw mistake("COREWAL_INVALID_OPTION", "a log's directory is a path, a string that is not empty, or a file: URL");
+  if (directory.includes("\0")) throw mistake("COREWAL_INVALID_OPTION", "a log's directory has no NUL in its path");
+  return resolve(directory);
+}
+
+/** Files that systems leave in directories, and that say nothing about whose it is. */
+const INDIFFERENT = /^(\.|lost\+found$)/;
+
+/** Is there a log? Throws COREWAL_NOT_A_LOG for a directory of other files, and if it is no directory. */
+export function surveyDirectory(storage: Storage, directory: string): "missing" | "empty" | "log" {
+  let names: string[];
+  try {
+    names = storage.list(directory);
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return "missing";
+    throw fromSystem(error, "looking for the log", directory);
+  }
+  if (names.some((name) => parseSegmentName(name) !== undefined)) return "log";
+  const foreign = names.filter((name) => !isOurName(name) && !INDIFFERENT.test(name));
+  if (foreign.length > 0) {
+    throw new CorewalError("COREWAL_NOT_A_LOG", `${directory} holds other files (${foreign.slice(0, 3).join(", ")}${foreign.length > 3 ? ", …" : ""}) and no log: name a directory of its own for the log`, { file: directory });
+  }
+  return "empty";
+}

@@ -1,0 +1,73 @@
+// Who turns the flusher's crank: a worker of its own, or the opener's thread.
+
+import { Worker } from "node:worker_threads";
+import workerSource from "corewal:flusher-worker";
+import { CTL_SLEEP, LOG_CLOSED, SLEEP_AWAKE } from "../assembly/layout.js";
+import type { Core } from "./core.js";
+import { CorewalError } from "./errors.js";
+import { poisonLog } from "./fault.js";
+import { lieDown, type Flusher, type FlusherStart, type Rest } from "./flusher.js";
+import { wordChange } from "./wait.js";
+import type { LocalFlusher, StripeWriter } from "./writer.js";
+
+/** The opener's thread pumps, between its other work. */
+export class InlineDrive implements LocalFlusher {
+  readonly writers = new Set<StripeWriter>();
+
+  constructor(
+    private readonly core: Core,
+    private readonly flusher: Flusher,
+    manual: boolean,
+  ) {
+    if (!manual) void this.run();
+  }
+
+  pump(): boolean {
+    return this.turn().ms === 0;
+  }
+
+  private turn(): Rest {
+    const rest = this.flusher.step();
+    for (const writer of this.writers) writer.settle();
+    return rest;
+  }
+
+  private async run(): Promise<void> {
+    while (!this.flusher.done) {
+      const rest = this.turn();
+      if (rest.ms === 0) await new Promise(setImmediate);
+      else if (lieDown(this.core, this.flusher, rest)) {
+        await wordChange(this.core.i32, CTL_SLEEP >> 2, rest.sleep, rest.ms);
+        Atomics.store(this.core.i32, CTL_SLEEP >> 2, SLEEP_AWAKE);
+      }
+    }
+    for (const writer of this.writers) writer.settle();
+  }
+}
+
+/** A worker pumps. Resolves when it runs; its death at any later time poisons the log. */
+export async function startWorker(core: Core, start: FlusherStart): Promise<Worker> {
+  const worker = new Worker(new URL(`data:text/javascript;base64,${Buffer.from(workerSource).toString("base64")}`), {
+    workerData: { corewalFlusher: { module: core.module, memory: core.memory, start } },
+    // The host's flags may ask for loaders that a data: module cannot use, and its output is not the flusher's.
+    execArgv: [],
+    stdout: false,
+    stderr: false,
+  });
+  const died = (why: string, cause?: unknown): CorewalError =>
+    new CorewalError("COREWAL_IO", `the flusher's thread ${why}`, { cause });
+  await new Promise<void>((resolve, reject) => {
+    worker.once("message", () => resolve());
+    worker.once("error", (error) => {
+      poisonLog(core, died(`failed: ${error.message}`, error));
+      reject(died("could not start", error));
+    });
+    worker.once("exit", () => {
+      if (core.x.log_state() !== LOG_CLOSED) poisonLog(core, died("ended"));
+      reject(died("could not start"));
+    });
+  });
+  // An idle log keeps nobody alive; writers that wait do (wait.ts).
+  worker.unref();
+  return worker;
+}

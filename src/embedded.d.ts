@@ -1,0 +1,17 @@
+// What scripts/build.mjs puts into the bundle.
+
+declare module "corewal:wasm" {
+  /** The module, base64. */
+  const base64: string;
+  export default base64;
+}
+declare module "corewal:wasm-points" {
+  /** Its test build with stopping points, base64. */
+  const base64: string;
+  export default base64;
+}
+declare module "corewal:flusher-worker" {
+  /** Source text of the flusher's worker: JavaScript that imports only `node:` modules. */
+  const source: string;
+  export default source;
+}

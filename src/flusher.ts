@@ -1,0 +1,384 @@
+// Append path, step 5: one state machine that drains the rings, writes a frame, fsyncs it once for
+// everybody who waits, publishes the durable LSN. A worker loops over it, or the opener's thread does
+// (drive.ts), or a test.
+//
+// It must never publish before the fsync returned, never write twice to the same place, and never go
+// on after a failed write or fsync.
+
+import {
+  COMMAND_CLOSE,
+  CTL_COMMAND,
+  CTL_SLEEP,
+  CTL_STRIPE_HIGH,
+  FRAME_HEADER_BYTES,
+  LOG_CLOSED,
+  LOG_CLOSING,
+  LOG_OPEN,
+  LOG_POISONED,
+  MERGE_ENTRIES,
+  MERGE_FIRST_LSN,
+  MERGE_HEADERS_CRC,
+  MERGE_MORE,
+  MERGE_NEXT_LSN,
+  MERGE_PAYLOAD_BYTES,
+  MERGE_PENDING,
+  MERGE_VOID_LSNS,
+  SLEEP_AWAKE,
+  SLEEP_IDLE,
+  SLEEP_TIMED,
+  STAT_ENTRIES,
+  STAT_FRAMES,
+  STAT_FSYNCS,
+  STAT_FSYNC_BUCKETS,
+  STAT_FSYNC_BUCKET_COUNT,
+  STAT_FSYNC_MS_MAX,
+  STAT_FSYNC_MS_TOTAL,
+  STAT_PAYLOAD_BYTES,
+  STAT_REVOKED,
+  STAT_SEGMENTS,
+  STAT_SEGMENT_NUMBER,
+  STAT_SEGMENT_OFFSET,
+  STAT_VOID_LSNS,
+  STAT_WRITTEN_BYTES,
+  STRIPE_BLOCKS,
+  STRIPE_BYTES,
+  STRIPE_STATE,
+} from "../assembly/layout.js";
+import { continueChain, writeZeros, zeroStep, type ChainIdentity, type ChainSegment } from "./chain.js";
+import type { Core } from "./core.js";
+import { fromSystem } from "./errors.js";
+import { poisonLog, wakeBlocked } from "./fault.js";
+import { alignUp, encodeFrameHeader } from "./frame.js";
+import { addFrame, FOOTER_ALIGN, seal, segmentName } from "./segment.js";
+import { writeAll, type Storage, type StorageFile } from "./storage.js";
+
+export interface FlusherOptions {
+  maxDelayMs: number;
+  maxBytes: number;
+  flushIntervalMs: number;
+  writerStallMs: number;
+}
+
+/** Where the flusher goes on: plain data, so it can go to a worker. */
+export interface FlusherStart {
+  identity: ChainIdentity;
+  /** The last segment of the chain; undefined if there is none yet. */
+  tail: ChainSegment | undefined;
+  /** The tail was made by this open and may be written on. Otherwise the next append begins a new segment. */
+  tailIsOurs: boolean;
+  timeNs: bigint;
+  /** Address and size of the frame buffer. */
+  frame: number;
+  frameBytes: number;
+  options: FlusherOptions;
+}
+
+/** What chance and time are made of, so that a simulator can replay them. */
+export interface Chance {
+  /** Unix time in milliseconds, fractional. */
+  now: () => number;
+  randomBytes: (bytes: number) => Uint8Array;
+}
+
+/** `ms` 0: call step() again at once. Otherwise sleep that long at most, with this state of the doorbell. */
+export interface Rest {
+  ms: number;
+  sleep: typeof SLEEP_IDLE | typeof SLEEP_TIMED;
+}
+
+const AGAIN: Rest = { ms: 0, sleep: SLEEP_TIMED };
+/** After so long without work, an empty frame proves the last one. */
+const PROOF_DELAY_MS = 5;
+/** Pending writers mostly finish within nanoseconds: look again so many times before sleeping. */
+const PENDING_SPINS = 200;
+/** A frame that is larger than this extends the file itself: zeros first would only write everything twice. */
+const ZERO_AHEAD_FRAME_MAX = 128 * 1024;
+
+export function randomSalt(chance: Chance): bigint {
+  const b = chance.randomBytes(8);
+  return new DataView(b.buffer, b.byteOffset, 8).getBigUint64(0, true);
+}
+
+export const toNs = (ms: number): bigint => BigInt(Math.round(ms * 1e6));
+
+export class Flusher {
+  private tail: ChainSegment | undefined;
+  private tailIsOurs: boolean;
+  private file: StorageFile | undefined;
+  /** Bytes of the active file that were written before, zeros included. */
+  private allocated = 0;
+  private timeNs: bigint;
+  /** The promise in the last frame written. */
+  private promised = 0;
+  private flushedAt = 0;
+  private delaySince: number | undefined;
+  private lazySince: number | undefined;
+  private stalled: { since: number; states: bigint[] } | undefined;
+  private spins = 0;
+
+  constructor(
+    private readonly core: Core,
+    private readonly storage: Storage,
+    private readonly start: FlusherStart,
+    private readonly chance: Chance,
+  ) {
+    this.tail = start.tail;
+    this.tailIsOurs = start.tailIsOurs;
+    this.timeNs = start.timeNs;
+    this.promised = core.x.log_durable_lsn();
+  }
+
+  get done(): boolean {
+    const state = this.core.x.log_state();
+    return state === LOG_CLOSED || state === LOG_POISONED;
+  }
+
+  /** Does at most one flush; says how long nothing has to be done. */
+  step(): Rest {
+    if (this.done) return { ms: Infinity, sleep: SLEEP_IDLE };
+    try {
+      return this.work() ? AGAIN : this.rest();
+    } catch (error) {
+      this.poison(error);
+      return { ms: Infinity, sleep: SLEEP_IDLE };
+    }
+  }
+
+  /** Is there something to flush now? Otherwise: until when can it wait? Changes nothing but the clocks it waits by. */
+  rest(): Rest {
+    const { core, start, chance } = this;
+    const { x } = core;
+    const durable = x.log_durable_lsn();
+    const waiting = x.log_last_lsn() >= Number(core.view.getBigInt64(MERGE_NEXT_LSN, true));
+    if (core.i32[CTL_COMMAND >> 2] === COMMAND_CLOSE) return AGAIN;
+    const now = chance.now();
+    if (!waiting) {
+      this.lazySince = this.delaySince = this.stalled = undefined;
+      if (this.promised >= durable || this.file === undefined) return { ms: Infinity, sleep: SLEEP_IDLE };
+      const left = this.flushedAt + PROOF_DELAY_MS - now;
+      return left <= 0 ? AGAIN : { ms: Math.min(left, PROOF_DELAY_MS), sleep: SLEEP_IDLE };
+    }
+    if (this.stalled !== undefined && now - this.stalled.since < start.options.writerStallMs && this.spins >= PENDING_SPINS) return { ms: 1, sleep: SLEEP_TIMED };
+    if (x.merge_demand(1) > durable || x.merge_pressed()) return AGAIN;
+    const { maxDelayMs, maxBytes, flushIntervalMs } = start.options;
+    let ms = Infinity;
+    if (x.merge_demand(0) > durable) {
+      this.delaySince ??= now;
+      ms = maxDelayMs - (now - this.delaySince);
+      if (ms <= 0 || ms > maxDelayMs || x.merge_used() >= maxBytes) return AGAIN;
+    }
+    this.lazySince ??= now;
+    const lazyMs = flushIntervalMs - (now - this.lazySince);
+    // A clock that was set back must not prolong the wait.
+    if (lazyMs <= 0 || lazyMs > flushIntervalMs) return AGAIN;
+    return { ms: Math.min(ms, lazyMs), sleep: SLEEP_TIMED };
+  }
+
+  private work(): boolean {
+    if (this.rest().ms > 0) return false;
+    const closing = this.core.i32[CTL_COMMAND >> 2] === COMMAND_CLOSE;
+    if (closing && this.core.x.log_state() === LOG_OPEN) this.fence();
+    if (this.flush()) return true;
+    if (closing && this.core.x.log_last_lsn() < Number(this.core.view.getBigInt64(MERGE_NEXT_LSN, true))) {
+      this.close();
+      return true;
+    }
+    if (this.stalled === undefined && this.promised < this.core.x.log_durable_lsn()) {
+      this.prove();
+      return true;
+    }
+    return false;
+  }
+
+  // --- flush ------------------------------------------------------------------------------------
+
+  /** Drains the rings into one frame and makes it durable. False if there was nothing to take. */
+  private flush(): boolean {
+    const { core, start } = this;
+    const { x, view } = core;
+    const body = start.frame + FRAME_HEADER_BYTES;
+    const bodyBytes = x.merge_fill(body, start.frameBytes - FRAME_HEADER_BYTES - start.identity.frameAlign);
+    if (bodyBytes === 0) {
+      this.waitForPending(view.getInt32(MERGE_PENDING, true) !== 0);
+      return false;
+    }
+    this.stalled = undefined;
+    this.spins = 0;
+    const firstLsn = Number(view.getBigInt64(MERGE_FIRST_LSN, true));
+    const nextLsn = Number(view.getBigInt64(MERGE_NEXT_LSN, true));
+    const entries = view.getUint32(MERGE_ENTRIES, true);
+    const voidLsns = Number(view.getBigInt64(MERGE_VOID_LSNS, true));
+    const payloadBytes = Number(view.getBigUint64(MERGE_PAYLOAD_BYTES, true));
+    this.writeFrame(bodyBytes, firstLsn, nextLsn - firstLsn, entries, payloadBytes, voidLsns);
+    this.sync();
+    this.count(STAT_ENTRIES, nextLsn - firstLsn - voidLsns);
+    this.count(STAT_PAYLOAD_BYTES, payloadBytes);
+    this.count(STAT_VOID_LSNS, voidLsns);
+    x.log_publish_durable(nextLsn - 1);
+    this.flushedAt = this.chance.now();
+    this.delaySince = undefined;
+    this.lazySince = view.getInt32(MERGE_MORE, true) !== 0 ? 0 : undefined;
+    return true;
+  }
+
+  private writeFrame(bodyBytes: number, firstLsn: number, lsns: number, entries: number, payloadBytes: number, voidLsns: number): void {
+    const { core, start } = this;
+    const { frame, identity } = start;
+    const bytes = FRAME_HEADER_BYTES + bodyBytes;
+    const total = alignUp(bytes, identity.frameAlign);
+    const tail = this.room(total);
+    const { header, summary, endOffset } = tail;
+    const nowNs = toNs(this.chance.now());
+    if (nowNs > this.timeNs) this.timeNs = nowNs;
+    const durableLsn = core.x.log_durable_lsn();
+    const headersCrc = entries === 0 ? 0 : core.view.getUint32(MERGE_HEADERS_CRC, true);
+    const { term, epoch } = identity;
+    encodeFrameHeader(core, frame, { bytes, entries, firstLsn, durableLsn, term, epoch, timeNs: this.timeNs, headersCrc, lsns }, header.salt, endOffset);
+    core.bytes.fill(0, frame + bytes, frame + total);
+    this.allocate(endOffset, total);
+    writeAll(this.file!, core.bytes.subarray(frame, frame + total), endOffset);
+    addFrame(summary, { offset: endOffset, firstLsn, lsns, userEntries: lsns - voidLsns, payloadBytes, voidLsns, term, epoch, timeNs: this.timeNs });
+    tail.endOffset += total;
+    this.promised = durableLsn;
+    this.count(STAT_FRAMES, 1);
+    this.count(STAT_WRITTEN_BYTES, total);
+    core.f64[STAT_SEGMENT_OFFSET >> 3] = tail.endOffset;
+  }
+
+  /** The active segment with space for `bytes`: begins the next one if there is none yet or it is full. */
+  private room(bytes: number): ChainSegment {
+    const { identity } = this.start;
+    if (this.tailIsOurs && this.tail !== undefined && (this.tail.endOffset + bytes <= identity.segmentBytes || this.tail.summary.frames === 0)) {
+      this.file ??= this.storage.open(`${identity.directory}/${fileName(this.tail)}`, "write");
+      return this.tail;
+    }
+    this.file?.close();
+    this.file = undefined;
+    const next = continueChain(this.storage, identity, this.tail, randomSalt(this.chance), toNs(this.chance.now()));
+    this.tail = next.segment;
+    this.tailIsOurs = true;
+    this.file = next.file;
+    this.allocated = next.allocated;
+    this.count(STAT_SEGMENTS, 1);
+    this.count(STAT_WRITTEN_BYTES, next.allocated);
+    this.core.f64[STAT_SEGMENT_NUMBER >> 3] = next.segment.header.number;
+    return next.segment;
+  }
+
+  /** Zeros ahead of small frames, so that their fsync has no new blocks to record. */
+  private allocate(offset: number, bytes: number): void {
+    const end = offset + bytes;
+    if (end <= this.allocated) return;
+    const { segmentBytes } = this.start.identity;
+    if (bytes <= Math.min(ZERO_AHEAD_FRAME_MAX, zeroStep(segmentBytes))) {
+      const to = Math.min(Math.max(segmentBytes, end), Math.max(offset, this.allocated) + zeroStep(segmentBytes));
+      const from = Math.max(this.allocated, this.file!.size());
+      writeZeros(this.file!, from, to);
+      this.count(STAT_WRITTEN_BYTES, Math.max(0, to - from));
+      this.allocated = Math.max(to, end);
+    } else {
+      this.allocated = end;
+    }
+  }
+
+  private sync(): void {
+    const before = performance.now();
+    this.file!.sync();
+    const ms = performance.now() - before;
+    this.count(STAT_FSYNCS, 1);
+    this.count(STAT_FSYNC_MS_TOTAL, ms);
+    const { f64, i32 } = this.core;
+    if (ms > f64[STAT_FSYNC_MS_MAX >> 3]!) f64[STAT_FSYNC_MS_MAX >> 3] = ms;
+    const bucket = Math.min(STAT_FSYNC_BUCKET_COUNT - 1, Math.max(0, Math.ceil(3 * Math.log2(ms * 1000))));
+    i32[(STAT_FSYNC_BUCKETS >> 2) + bucket]!++;
+  }
+
+  /** An empty frame, not synced, whose promise covers the last one. */
+  private prove(): void {
+    const durable = this.core.x.log_durable_lsn();
+    if (this.tail !== undefined && this.tail.endOffset + this.start.identity.frameAlign + FRAME_HEADER_BYTES <= this.start.identity.segmentBytes) {
+      this.writeFrame(0, durable + 1, 0, 0, 0, 0);
+    }
+    this.promised = durable;
+  }
+
+  // --- writers that do not finish ---------------------------------------------------------------
+
+  /** A writer took an LSN and has not published it. After writerStallMs those that did not move are revoked. */
+  private waitForPending(pending: boolean): void {
+    if (!pending) {
+      this.stalled = undefined;
+      return;
+    }
+    const states = this.states();
+    const now = this.chance.now();
+    if (this.stalled === undefined || now < this.stalled.since) {
+      this.stalled = { since: now, states };
+      this.spins = 0;
+      return;
+    }
+    this.spins++;
+    if (now - this.stalled.since < this.start.options.writerStallMs) return;
+    states.forEach((state, stripe) => {
+      if (state === this.stalled?.states[stripe] && this.core.x.ring_pending(stripe) && this.core.x.ring_revoke(stripe)) this.count(STAT_REVOKED, 1);
+    });
+    this.stalled = undefined;
+  }
+
+  private states(): bigint[] {
+    const high = Atomics.load(this.core.i32, CTL_STRIPE_HIGH >> 2);
+    return Array.from({ length: high }, (_, s) => this.core.view.getBigUint64(STRIPE_BLOCKS + s * STRIPE_BYTES + STRIPE_STATE, true));
+  }
+
+  /** No writer can publish after this; what was published will still be flushed. */
+  private fence(): void {
+    this.core.x.log_set_state(LOG_CLOSING);
+    const high = Atomics.load(this.core.i32, CTL_STRIPE_HIGH >> 2);
+    for (let stripe = 0; stripe < high; stripe++) this.core.x.ring_revoke(stripe);
+    wakeBlocked(this.core);
+  }
+
+  // --- ends -------------------------------------------------------------------------------------
+
+  private close(): void {
+    const { tail } = this;
+    if (tail !== undefined && this.tailIsOurs && tail.footer === undefined) {
+      this.file ??= this.storage.open(`${this.start.identity.directory}/${fileName(tail)}`, "write");
+      seal(this.file, tail.header, alignUp(tail.endOffset, FOOTER_ALIGN), tail.summary);
+    }
+    this.file?.close();
+    this.file = undefined;
+    this.core.x.log_set_state(LOG_CLOSED);
+  }
+
+  /** Nothing is retried: what is on the disk now is for the next recovery to find out. */
+  private poison(error: unknown): void {
+    poisonLog(this.core, fromSystem(error, "writing the log", this.tail && fileName(this.tail)));
+    try {
+      this.file?.close();
+    } catch {
+      // The first cause counts.
+    }
+    this.file = undefined;
+  }
+
+  private count(stat: number, by: number): void {
+    this.core.f64[stat >> 3]! += by;
+  }
+}
+
+/**
+ * Lies down: tells writers that the doorbell is needed, then looks once more, so that nothing that came
+ * in between is slept over. Returns false if there is work.
+ */
+export function lieDown(core: Core, flusher: Flusher, rest: Rest): boolean {
+  Atomics.store(core.i32, CTL_SLEEP >> 2, rest.sleep);
+  const again = flusher.rest();
+  if (again.ms > 0 && again.sleep === rest.sleep) return true;
+  Atomics.store(core.i32, CTL_SLEEP >> 2, SLEEP_AWAKE);
+  return false;
+}
+
+function fileName(segment: ChainSegment): string {
+  return segmentName(segment.header.chain, segment.header.number);
+}

@@ -1,0 +1,160 @@
+// A log opened for reading only: always possible, takes no lock, changes nothing. While another process
+// writes, it shows what that one has promised; otherwise everything valid up to the tear.
+
+import { threadId } from "node:worker_threads";
+import { surveyDirectory } from "./directory.js";
+import { codeOf, CorewalError, fromSystem } from "./errors.js";
+import { inspectLock } from "./lock.js";
+import { ChainReader } from "./read.js";
+import { recoverChain, segmentNumbers, type Recovered } from "./recover.js";
+import type { Storage } from "./storage.js";
+import { nodeStorage } from "./storage/node.js";
+import type { Entry, Log, LogHandle, LogStats, ReadOptions, RecoveryReport } from "./types.js";
+
+/** May somebody be writing? A simulated disk has no lock files, so nobody. */
+export function isLive(storage: Storage, directory: string): boolean {
+  if (storage !== nodeStorage) return false;
+  const { liveness } = inspectLock(directory);
+  return liveness === "held" || liveness === "unknown";
+}
+
+/** Recovers without changing anything; a live log may be rotated meanwhile, then it looks again. */
+export function recoverForReading(storage: Storage, directory: string): { found: Recovered; live: boolean } {
+  for (let attempt = 0; ; attempt++) {
+    const live = isLive(storage, directory);
+    const before = segmentNumbers(storage, directory)[0];
+    const never = (): never => {
+      throw new Error("reading never writes");
+    };
+    try {
+      return { found: recoverChain(storage, directory, live ? "live" : "read", never), live };
+    } catch (error) {
+      const moved = isLive(storage, directory) !== live || segmentNumbers(storage, directory)[0] !== before;
+      if (codeOf(error) !== "COREWAL_CORRUPT" || !moved || attempt >= 10) throw fromSystem(error, "reading the log", directory);
+    }
+  }
+}
+
+/** The directory has a log, or COREWAL_NOT_A_LOG. */
+export function requireLog(storage: Storage, directory: string): void {
+  const survey = surveyDirectory(storage, directory);
+  if (survey !== "log") throw new CorewalError("COREWAL_NOT_A_LOG", survey === "missing" ? `there is no directory ${directory}` : `there is no log in ${directory}`, { file: directory });
+}
+
+export function openReadOnly(directory: string, storage: Storage): Log {
+  const since = performance.now();
+  requireLog(storage, directory);
+  const { found, live } = recoverForReading(storage, directory);
+  return new ReadOnlyLog(storage, directory, found, live, performance.now() - since);
+}
+
+class ReadOnlyLog implements Log {
+  readonly lastLsn = 0;
+  readonly durableLsn: number;
+  readonly recovery: RecoveryReport;
+  readonly closed: Promise<void>;
+  private readonly reader: ChainReader;
+  private ended = false;
+  private end!: () => void;
+
+  constructor(
+    storage: Storage,
+    directory: string,
+    private readonly found: Recovered,
+    live: boolean,
+    durationMs: number,
+  ) {
+    this.durableLsn = found.lastLsn;
+    this.closed = new Promise((resolve) => (this.end = resolve));
+    this.recovery = {
+      clean: found.clean,
+      created: false,
+      segments: found.segments.length,
+      firstLsn: found.segments[0]!.header.parentLastLsn + 1,
+      lastLsn: found.lastLsn,
+      term: found.term,
+      epoch: found.epoch,
+      scannedBytes: found.scannedBytes,
+      copied: found.copied,
+      torn: found.torn,
+      durationMs,
+    };
+    this.reader = new ChainReader(storage, directory, found.segments, () => this.durableLsn, live, () => {
+      if (this.ended) throw new CorewalError("COREWAL_CLOSED", "the log is closed: open it again");
+    });
+  }
+
+  private refuse(): CorewalError {
+    return this.ended
+      ? new CorewalError("COREWAL_CLOSED", "the log is closed: open it again")
+      : new CorewalError("COREWAL_READ_ONLY", `the log was opened with readOnly (thread ${threadId}): open it without to write`);
+  }
+  get handle(): LogHandle {
+    throw this.refuse();
+  }
+  write(): number {
+    throw this.refuse();
+  }
+  appendSync(): number {
+    throw this.refuse();
+  }
+  append(): Promise<number> {
+    return Promise.reject(this.refuse());
+  }
+  appendBatch(): Promise<{ first: number; last: number }> {
+    return Promise.reject(this.refuse());
+  }
+  sync(): Promise<number> {
+    return Promise.reject(this.refuse());
+  }
+  ready(): Promise<void> {
+    return Promise.reject(this.refuse());
+  }
+  /** What is shown is durable already. */
+  durable(lsn: number): Promise<void> {
+    return lsn <= this.durableLsn ? Promise.resolve() : Promise.reject(this.refuse());
+  }
+
+  read(options?: ReadOptions): AsyncIterable<Entry> {
+    return this.reader.entries(options);
+  }
+  readBatches(options?: ReadOptions): AsyncIterable<Entry[]> {
+    return this.reader.batches(options);
+  }
+  get(lsn: number): Promise<Entry | undefined> {
+    return this.reader.get(lsn);
+  }
+  replay(options?: Omit<ReadOptions, "from">): AsyncIterable<Entry> {
+    return this.reader.entries(options);
+  }
+
+  stats(): LogStats {
+    const tail = this.found.segments.at(-1)!;
+    return {
+      lastLsn: this.durableLsn,
+      durableLsn: this.durableLsn,
+      frames: 0,
+      fsyncs: 0,
+      entries: 0,
+      payloadBytes: 0,
+      writtenBytes: 0,
+      voidLsns: 0,
+      revokedWriters: 0,
+      segmentsBegun: 0,
+      segment: { number: tail.header.number, offset: tail.endOffset },
+      fsyncMs: { mean: 0, max: 0, p50: 0, p99: 0 },
+      stripes: { total: 0, used: 0 },
+      ringBytesUsed: 0,
+      state: this.ended ? "closed" : "open",
+    };
+  }
+
+  close(): Promise<void> {
+    this.ended = true;
+    this.end();
+    return Promise.resolve();
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}

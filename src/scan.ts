@@ -1,0 +1,222 @@
+// The way back, step 3: reading the frames of one segment, one after the other, each checked whole.
+// It never writes, never trusts a length before its checksum, never reads outside its window.
+
+import {
+  ENTRY_HEADER_BYTES,
+  ENTRY_KIND,
+  ENTRY_PAYLOAD_BYTES,
+  FRAME_BAD_ENTRY,
+  FRAME_BAD_HEADERS,
+  FRAME_BAD_LAYOUT,
+  FRAME_HEADER_BYTES,
+  FRAME_MAGIC,
+  FRAME_OK,
+  KIND_VOID,
+  WINDOW,
+} from "../assembly/layout.js";
+import { entrySeed, windowCore, type Core } from "./core.js";
+import { alignUp, decodeFrameHeader, type FrameHeader } from "./frame.js";
+import { FOOTER_ALIGN, FOOTER_MAGIC_WORD, firstFrameOffset, readFooterAt, type Footer, type FrameFacts, type SegmentHeader } from "./segment.js";
+import { readSome, type StorageFile } from "./storage.js";
+
+export interface ScannedFrame {
+  offset: number;
+  /** Where the next frame begins. */
+  end: number;
+  header: FrameHeader;
+  /** Address of its header in the scanner's window, good until the next call. */
+  at: number;
+}
+
+/** Why there is no further frame. `end` means: nothing but the end of what was to be read. */
+export type StopReason = "end" | "no header" | "cut short" | "wrong LSN" | "bad layout" | "bad entry headers" | "bad entry";
+
+const WINDOW_BYTES = 1024 * 1024;
+/** Small segments need small windows; opening many of them should not cost a megabyte each. */
+const idle = new Map<number, Core[]>();
+
+/** Windows are kept for the next scanner: making one costs more than a small scan. */
+function borrow(bytes: number): Core {
+  return idle.get(bytes)?.pop() ?? windowCore(bytes);
+}
+
+function giveBack(core: Core): void {
+  const bytes = core.bytes.length - WINDOW;
+  const list = idle.get(bytes) ?? [];
+  if (list.length < 4 && bytes <= 16 * WINDOW_BYTES) idle.set(bytes, [...list, core]);
+}
+
+export class SegmentScanner {
+  offset: number;
+  nextLsn: number;
+  reason: StopReason = "end";
+  private core: Core;
+  private base = 0;
+  private filled = 0;
+  private seedTerm = -1;
+  private seed = 0;
+
+  /** Reads frames from the first one, or from `offset` where `nextLsn` is due, and none that ends behind `limit`. */
+  constructor(
+    private readonly file: StorageFile,
+    private readonly segment: SegmentHeader,
+    readonly limit: number,
+    start?: { offset: number; nextLsn: number },
+  ) {
+    this.offset = start?.offset ?? firstFrameOffset(segment.frameAlign);
+    this.nextLsn = start?.nextLsn ?? segment.parentLastLsn + 1;
+    const wanted = limit <= 65536 ? 65536 : WINDOW_BYTES;
+    this.core = borrow(wanted);
+  }
+
+  /** Must be called when done; the window is used again. */
+  close(): void {
+    giveBack(this.core);
+  }
+
+  get window(): Core {
+    return this.core;
+  }
+
+  /** Makes file bytes [offset, offset + bytes) readable; returns their address, or 0 if the file ends before. */
+  private need(offset: number, bytes: number): number {
+    if (offset >= this.base && offset + bytes <= this.base + this.filled) return WINDOW + offset - this.base;
+    const capacity = this.core.bytes.length - WINDOW;
+    if (bytes > capacity) {
+      giveBack(this.core);
+      this.core = borrow(alignUp(bytes, WINDOW_BYTES));
+      this.seedTerm = -1;
+    }
+    this.base = offset;
+    this.filled = readSome(this.file, this.core.bytes.subarray(WINDOW, WINDOW + Math.min(this.core.bytes.length - WINDOW, Math.max(this.limit - offset, 0))), offset);
+    return bytes <= this.filled ? WINDOW : 0;
+  }
+
+  /** Forgets what was read: a live file may have grown since. */
+  refresh(): void {
+    this.filled = 0;
+  }
+
+  /** The next valid frame, or undefined: then `offset` is where it should have been and `reason` says why it is not. */
+  next(): ScannedFrame | undefined {
+    const { offset, segment } = this;
+    const stop = (reason: StopReason): undefined => {
+      this.reason = reason;
+      return undefined;
+    };
+    if (offset + FRAME_HEADER_BYTES > this.limit) return stop("end");
+    let at = this.need(offset, FRAME_HEADER_BYTES);
+    if (at === 0) return stop("end");
+    const header = decodeFrameHeader(this.core, at, segment.salt, offset);
+    if (header === undefined) return stop("no header");
+    if (header.bytes < FRAME_HEADER_BYTES || offset + header.bytes > this.limit) return stop("cut short");
+    if (header.firstLsn !== this.nextLsn) return stop("wrong LSN");
+    at = this.need(offset, header.bytes);
+    if (at === 0) return stop("cut short");
+    switch (this.verify(at, header)) {
+      case FRAME_OK:
+        break;
+      case FRAME_BAD_LAYOUT:
+        return stop("bad layout");
+      case FRAME_BAD_HEADERS:
+        return stop("bad entry headers");
+      case FRAME_BAD_ENTRY:
+        return stop("bad entry");
+      default:
+        return stop("wrong LSN");
+    }
+    this.offset = offset + alignUp(header.bytes, segment.frameAlign);
+    this.nextLsn += header.lsns;
+    return { offset, end: this.offset, header, at };
+  }
+
+  private verify(at: number, h: FrameHeader): number {
+    if (this.seedTerm !== h.term) {
+      this.seed = entrySeed(this.core, this.segment.logId, h.term);
+      this.seedTerm = h.term;
+    }
+    return this.core.x.frame_verify(at + FRAME_HEADER_BYTES, h.bytes - FRAME_HEADER_BYTES, h.entries, h.headersCrc, this.seed, h.firstLsn, h.lsns);
+  }
+
+  /** What the footer will say about a frame that was just read. */
+  facts(frame: ScannedFrame): FrameFacts {
+    const { header: h, at } = frame;
+    const v = this.core.view;
+    let userEntries = 0;
+    let payloadBytes = 0;
+    let voidLsns = 0;
+    for (let p = at + FRAME_HEADER_BYTES; p < at + h.bytes; ) {
+      const payload = v.getUint32(p + ENTRY_PAYLOAD_BYTES, true);
+      const kind = v.getUint8(p + ENTRY_KIND);
+      if (kind < KIND_VOID) {
+        userEntries++;
+        payloadBytes += payload;
+      } else if (kind === KIND_VOID) {
+        voidLsns += Number(v.getBigUint64(p + ENTRY_HEADER_BYTES, true));
+      }
+      p += ENTRY_HEADER_BYTES + ((payload + 7) & ~7);
+    }
+    return { offset: frame.offset, firstLsn: h.firstLsn, lsns: h.lsns, userEntries, payloadBytes, voidLsns, term: h.term, epoch: h.epoch, timeNs: h.timeNs };
+  }
+
+  /** After damage: moves to the next place with a valid frame header; false if there is none. */
+  resync(): boolean {
+    for (let from = this.offset + FOOTER_ALIGN; from + FRAME_HEADER_BYTES <= this.limit; ) {
+      this.filled = 0;
+      this.need(from, FRAME_HEADER_BYTES);
+      const end = WINDOW + this.filled;
+      for (let at = WINDOW; (at = this.core.x.frame_find(at, end, FOOTER_ALIGN, FRAME_MAGIC)) !== 0 && at + FRAME_HEADER_BYTES <= end; at += FOOTER_ALIGN) {
+        const header = decodeFrameHeader(this.core, at, this.segment.salt, from + at - WINDOW);
+        if (header === undefined) continue;
+        this.offset = from + at - WINDOW;
+        this.nextLsn = header.firstLsn;
+        return true;
+      }
+      from += Math.max(Math.floor(this.filled / FOOTER_ALIGN) * FOOTER_ALIGN, FOOTER_ALIGN);
+    }
+    return false;
+  }
+
+  /**
+   * Looks behind the end of the valid frames, at every place where a header or a footer may stand, for
+   * one that is valid here: the highest promise among them decides between a tear and corruption.
+   * `usedTo` is how far anything but zeros was found, `footer` one that stands right here.
+   */
+  evidence(): { promise: number; usedTo: number; footer: Footer | undefined } {
+    let promise = 0;
+    let footer: Footer | undefined;
+    let usedTo = this.offset;
+    const { segment } = this;
+    const step = FOOTER_ALIGN;
+    for (let from = this.offset; from < this.limit; ) {
+      this.filled = 0;
+      this.need(from, 1);
+      const start = WINDOW;
+      const end = start + this.filled;
+      const lastUsed = lastNonZero(this.core.bytes, start, end);
+      if (lastUsed > 0) usedTo = from + lastUsed - start;
+      for (const magic of [FRAME_MAGIC, FOOTER_MAGIC_WORD]) {
+        for (let at = start; (at = this.core.x.frame_find(at, end, step, magic)) !== 0; at += step) {
+          const offset = from + at - start;
+          if (magic === FRAME_MAGIC) {
+            if (at + FRAME_HEADER_BYTES > end) break;
+            promise = Math.max(promise, decodeFrameHeader(this.core, at, segment.salt, offset)?.durableLsn ?? 0);
+          } else {
+            const found = readFooterAt(this.file, segment, offset);
+            promise = Math.max(promise, found?.lastLsn ?? 0);
+            if (found?.endOffset === this.offset) footer = found;
+          }
+        }
+      }
+      // Windows meet at a multiple of the step, so no header lies across two of them.
+      from += Math.max(Math.floor(this.filled / step) * step, step);
+    }
+    return { promise, usedTo, footer };
+  }
+}
+
+/** Address behind the last byte that is not zero in [start, end), or 0. */
+function lastNonZero(bytes: Uint8Array, start: number, end: number): number {
+  for (let at = end; at > start; at--) if (bytes[at - 1] !== 0) return at;
+  return 0;
+}

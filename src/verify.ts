@@ -1,0 +1,131 @@
+// Reads every byte that matters of every segment and names each fault. Changes nothing.
+
+import { directoryPath } from "./directory.js";
+import { CorewalError, codeOf, fromSystem } from "./errors.js";
+import { recoverForReading, requireLog } from "./read-only.js";
+import { segmentNumbers, withFile, WHAT } from "./recover.js";
+import { segmentPath } from "./chain.js";
+import { SegmentScanner } from "./scan.js";
+import { addFrame, emptySummary, readFooter, type SegmentHeader, type SegmentSummary } from "./segment.js";
+import type { Storage, StorageFile } from "./storage.js";
+import { nodeStorage } from "./storage/node.js";
+
+/** Something that is not as it was written. */
+export interface Fault {
+  file: string;
+  offset: number;
+  /** The LSN that should stand there. */
+  lsn: number;
+  kind: "chain" | "header" | "version" | "frame" | "footer" | "io";
+  message: string;
+}
+
+export interface VerifyReport {
+  /** No faults; a torn tail is none. */
+  ok: boolean;
+  /** Another process is writing, or may be: judged up to what it has promised. */
+  live: boolean;
+  clean: boolean;
+  segments: number;
+  frames: number;
+  /** User entries. */
+  entries: number;
+  firstLsn: number;
+  lastLsn: number;
+  /** Of all segment files. */
+  bytes: number;
+  faults: Fault[];
+  torn?: { file: string; offset: number; bytes: number };
+}
+
+/**
+ * Checks a whole log, also one that is open elsewhere.
+ *
+ * @throws CorewalError COREWAL_NOT_A_LOG if there is none. Faults are in the report, not thrown.
+ * @example
+ * const report = await verifyLog("./data");
+ * if (!report.ok) console.error(report.faults);
+ */
+export function verifyLog(directory: string | URL): Promise<VerifyReport> {
+  return verifyLogOn(nodeStorage, directory);
+}
+
+/** @internal */
+export async function verifyLogOn(storage: Storage, directory: string | URL): Promise<VerifyReport> {
+  const path = directoryPath(directory);
+  requireLog(storage, path);
+  const report: VerifyReport = { ok: true, live: false, clean: false, segments: 0, frames: 0, entries: 0, firstLsn: 1, lastLsn: 0, bytes: 0, faults: [] };
+  try {
+    const { found, live } = recoverForReading(storage, path);
+    Object.assign(report, { live, clean: found.clean, lastLsn: found.lastLsn, ...(found.torn === undefined ? {} : { torn: found.torn }) });
+  } catch (error) {
+    report.faults.push(faultOf(error, path, "chain"));
+  }
+  // Recovery trusts footers; here every frame is read, and damage in one place does not hide the next.
+  let child: SegmentHeader | undefined;
+  for (const number of segmentNumbers(storage, path)) {
+    report.segments++;
+    try {
+      child = withFile(storage, path, number, (file, header) => {
+        verifySegment(file, header, child, report);
+        report.firstLsn = header.parentLastLsn + 1;
+        return header;
+      });
+    } catch (error) {
+      report.faults.push(faultOf(error, segmentPath(path, { chain: 0, number }), codeOf(error) === "COREWAL_UNKNOWN_VERSION" ? "version" : "header"));
+      child = undefined;
+    }
+  }
+  report.faults = unique(report.faults).sort((a, b) => a.file.localeCompare(b.file) || a.offset - b.offset);
+  report.ok = report.faults.length === 0;
+  return report;
+}
+
+function faultOf(error: unknown, file: string, kind: Fault["kind"]): Fault {
+  const e = fromSystem(error, "verifying", file) as CorewalError;
+  return { file: e.file ?? file, offset: e.offset ?? 0, lsn: e.lsn ?? 0, kind: e.code === "COREWAL_CORRUPT" || e.code === "COREWAL_UNKNOWN_VERSION" ? kind : "io", message: e.message };
+}
+
+/** Recovery and the full reading may meet the same fault: the more precise one stays. */
+function unique(faults: Fault[]): Fault[] {
+  const places = new Set<string>();
+  return faults.reverse().filter((f) => {
+    const place = `${f.file}:${f.offset}`;
+    return !places.has(place) && places.add(place);
+  });
+}
+
+function verifySegment(file: StorageFile, header: SegmentHeader, child: SegmentHeader | undefined, report: VerifyReport): void {
+  const size = file.size();
+  report.bytes += size;
+  const footer = readFooter(file, header);
+  const end = child?.parentEnd ?? footer?.endOffset;
+  const summary = emptySummary(header.parentLastLsn + 1);
+  const scanner = new SegmentScanner(file, header, Math.min(end ?? size, size));
+  const before = report.faults.length;
+  try {
+    for (;;) {
+      const frame = scanner.next();
+      if (frame !== undefined) {
+        addFrame(summary, scanner.facts(frame));
+        continue;
+      }
+      // The end of an unsealed tail was judged by recovery already.
+      if (end === undefined || scanner.offset >= end) break;
+      report.faults.push({ file: file.path, offset: scanner.offset, lsn: scanner.nextLsn, kind: "frame", message: `damaged frame: ${WHAT[scanner.reason]}` });
+      if (!scanner.resync()) break;
+    }
+  } finally {
+    scanner.close();
+  }
+  report.frames += summary.frames;
+  report.entries += summary.entries;
+  if (footer !== undefined && report.faults.length === before && !agrees(footer, summary)) {
+    report.faults.push({ file: file.path, offset: footer.endOffset, lsn: footer.lastLsn, kind: "footer", message: "the footer does not say what the frames hold" });
+  }
+}
+
+function agrees(footer: SegmentSummary, found: SegmentSummary): boolean {
+  const keys = ["firstLsn", "lastLsn", "frames", "entries", "payloadBytes", "voidLsns", "minTerm", "maxTerm", "minEpoch", "maxEpoch", "minTimeNs", "maxTimeNs"] as const;
+  return keys.every((key) => footer[key] === found[key]);
+}

@@ -1,0 +1,12 @@
+// The few names of the WebAssembly API that are used here. TypeScript has them only in its DOM library,
+// which would let code for browsers pass unnoticed.
+
+declare namespace WebAssembly {
+  class Memory {
+    constructor(descriptor: { initial: number; maximum: number; shared: true });
+    readonly buffer: SharedArrayBuffer;
+  }
+  class Module {
+    constructor(bytes: Uint8Array);
+  }
+}

@@ -1,0 +1,53 @@
+// What the simulator appends: entries that can be told apart, of every kind and size, and the inputs for them.
+
+import type { Input } from "../../src/types.js";
+import { Random } from "./random.js";
+import { writeId, type Item } from "./oracle.js";
+
+const NOISE = new Random(7).fill(new Uint8Array(8192)) as Uint8Array<ArrayBuffer>;
+const NOTHING = new Uint8Array(0);
+
+/** `size` bytes that begin with the id and go on with bytes that belong to it. */
+function payload(id: number, size: number): Uint8Array {
+  const from = (id * 61) % 4096;
+  const bytes = NOISE.slice(from, from + Math.max(4, size));
+  writeId(bytes, id);
+  return bytes;
+}
+
+export function makeItem(random: Random, id: number, size: number, kinds: "data" | "all"): Item {
+  const roll = kinds === "data" ? 0 : random.below(10);
+  if (roll < 6) return { id, kind: "data", key: undefined, value: payload(id, size) };
+  if (roll < 8) return { id, kind: "put", key: payload(id, random.between(4, 20)), value: random.chance(0.1) ? NOTHING : payload(id, size) };
+  if (roll < 9) return { id, kind: "delete", key: payload(id, random.between(4, 20)), value: NOTHING };
+  return { id, kind: "commit", key: undefined, value: NOTHING };
+}
+
+/** One byte: nothing but its LSN says which one it is. */
+export function makeTiny(random: Random): Item {
+  return { id: 0, kind: "data", key: undefined, value: random.fill(new Uint8Array(1)) };
+}
+
+/** As a caller would pass it; the log must not keep the caller's bytes. */
+export function inputOf(item: Item): Input {
+  switch (item.kind) {
+    case "put":
+      return { kind: "put", key: item.key!.slice(), value: item.value.slice() };
+    case "delete":
+      return { kind: "delete", key: item.key!.slice() };
+    case "commit":
+      return { kind: "commit", offsets: { topic: -BigInt(item.id) }, watermark: BigInt(item.id) };
+    default:
+      return item.value.slice();
+  }
+}
+
+/** Overwrites the caller's bytes: they were his again when the call returned. */
+export function scribble(input: Input): void {
+  if (typeof input === "string") return;
+  if (input instanceof Uint8Array) input.fill(0xee);
+  else if (input.kind !== "commit") {
+    (input.key as Uint8Array).fill(0xee);
+    if (input.kind === "put") (input.value as Uint8Array).fill(0xee);
+  }
+}

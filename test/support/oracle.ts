@@ -1,0 +1,235 @@
+// What a log may show, by the public contract alone: the oracle of the simulator. It knows every operation
+// that was asked for, which of them were acknowledged, and what earlier recoveries returned, and judges
+// every reading by that. It knows nothing of files, frames or rings.
+
+import { decodeCommit } from "../../src/entry.js";
+import type { Entry, Kind } from "../../src/types.js";
+
+/** The log broke its contract. Everything else that is thrown in a simulation is a bug of the simulator or an expected error. */
+export class Violation extends Error {
+  override readonly name = "Violation";
+}
+
+export interface Item {
+  /** Unique over the whole run; stands in the first four bytes of the key or, if there is none, of the value. */
+  id: number;
+  kind: Kind;
+  key: Uint8Array | undefined;
+  value: Uint8Array;
+}
+
+/** One call that appends: an entry, or a batch. */
+export interface Operation {
+  items: Item[];
+  /** Who asked: operations of one writer get ascending LSNs. */
+  writer: number;
+  /** LSN of its first item; 0 while unknown. */
+  first: number;
+  term: number;
+  /** The caller was told that it was not written. */
+  refused: boolean;
+}
+
+interface Settled {
+  item: Item | undefined;
+  term: number;
+  timestampMs: number;
+}
+
+const ID_BYTES = 4;
+
+export class Oracle {
+  /** Every later reading must hold at least this much. */
+  proven = 0;
+  /** The term of the last log that was opened for writing. */
+  term = 0;
+  /** The highest term under which anything was ever durable: no later one may be the same. */
+  private durableTerm = 0;
+  /** LSNs that a simulated dead thread took with it: only these may be holes. */
+  readonly ghosts = new Set<number>();
+  /** What is certain and will stay, by LSN - 1. */
+  private settled: Settled[] = [];
+  private operations: Operation[] = [];
+  private byId = new Map<number, Operation>();
+  private byLsn = new Map<number, Operation>();
+  /** The last recovery's answer, until something is appended. */
+  private returned: number | undefined;
+  private provenBy = "";
+
+  get settledLsn(): number {
+    return this.settled.length;
+  }
+
+  /** The content that was recovered under this LSN. */
+  item(lsn: number): Item | undefined {
+    return this.settled[lsn - 1]?.item;
+  }
+
+  begin(writer: number, items: Item[]): Operation {
+    const operation: Operation = { items, writer, first: 0, term: this.term, refused: false };
+    this.operations.push(operation);
+    for (const item of items) if (item.id !== 0) this.byId.set(item.id, operation);
+    this.returned = undefined;
+    return operation;
+  }
+
+  /** The log named the LSN of an operation. */
+  learn(operation: Operation, first: number): void {
+    if (operation.first === first) return;
+    if (operation.first !== 0) throw new Violation(`LSN ${operation.first} became ${first}`);
+    if (operation.refused) throw new Violation(`LSN ${first} for an operation that was refused`);
+    if (first <= this.settled.length) throw new Violation(`LSN ${first} is given again although ${this.settled.length} were recovered`);
+    operation.first = first;
+    for (let lsn = first; lsn < first + operation.items.length; lsn++) {
+      if (this.byLsn.has(lsn)) throw new Violation(`LSN ${lsn} is given twice`);
+      this.byLsn.set(lsn, operation);
+    }
+  }
+
+  /** The log said, in whatever way, that everything up to `lsn` is durable. */
+  prove(lsn: number, by: string): void {
+    if (lsn <= this.proven) return;
+    this.proven = lsn;
+    this.provenBy = by;
+    this.durableTerm = Math.max(this.durableTerm, this.term);
+  }
+
+  /** A log was opened for writing and says that it holds everything up to `lastLsn`. */
+  opened(lastLsn: number, term: number): void {
+    if (term <= this.durableTerm) throw new Violation(`the term is ${term}, but entries of term ${this.durableTerm} were durable before`);
+    if (lastLsn < this.proven) throw new Violation(`recovered up to LSN ${lastLsn}, but ${this.proven} was durable (${this.provenBy})`);
+    if (this.returned !== undefined && this.returned !== lastLsn) {
+      throw new Violation(`recovered up to LSN ${lastLsn}, but the recovery before it ended at ${this.returned} and nothing was appended since`);
+    }
+    // What was recovered has the term of a former open, which was proven with it.
+    this.prove(lastLsn, "recovered");
+    this.returned = lastLsn;
+    this.term = term;
+  }
+
+  /** Everything that was recovered, read back. What was in flight and is not here may never come. */
+  recovered(entries: Entry[], lastLsn: number): void {
+    this.settled = this.judge(entries, lastLsn);
+    this.durableTerm = Math.max(this.durableTerm, this.settled.at(-1)?.term ?? 0);
+    this.operations = [];
+    this.byId.clear();
+    this.byLsn.clear();
+    this.ghosts.clear();
+  }
+
+  /**
+   * Judges a reading from LSN 1 to lastLsn, control entries included: every LSN once, in order, with what
+   * was appended under it and nothing else, batches whole, operations of one writer in their order.
+   */
+  judge(entries: Entry[], lastLsn: number): Settled[] {
+    const list: Settled[] = [];
+    for (const entry of entries) {
+      const lsn = list.length + 1;
+      if (entry.lsn !== lsn) throw new Violation(`LSN ${entry.lsn} stands where ${lsn} belongs`);
+      if (entry.kind === "void") {
+        for (let n = voidCount(entry); n > 0; n--) list.push(this.hole(entry, list.length + 1));
+      } else {
+        const item = lsn <= this.settled.length ? this.settled[lsn - 1]!.item : this.find(entry, lsn);
+        if (item === undefined) throw new Violation(`LSN ${lsn} was a hole and is now ${describe(entry)}`);
+        compare(entry, item);
+        list.push({ item, term: entry.term, timestampMs: entry.timestampMs });
+      }
+    }
+    if (list.length !== lastLsn) throw new Violation(`the log says that it ends at LSN ${lastLsn}, reading it ends at ${list.length}`);
+    this.checkStamps(list);
+    this.checkOrder(list);
+    return list;
+  }
+
+  private hole(entry: Entry, lsn: number): Settled {
+    const known = this.settled[lsn - 1];
+    if (known === undefined ? !this.ghosts.has(lsn) : known.item !== undefined) throw new Violation(`LSN ${lsn} is a hole, and no writer died there`);
+    return { item: undefined, term: entry.term, timestampMs: entry.timestampMs };
+  }
+
+  /** The item in flight that this entry shows. */
+  private find(entry: Entry, lsn: number): Item {
+    const named = this.byLsn.get(lsn);
+    if (named !== undefined) return named.items[lsn - named.first]!;
+    const id = idOf(entry);
+    const operation = this.byId.get(id);
+    if (operation === undefined) throw new Violation(`LSN ${lsn} is ${describe(entry)} with id ${id}, which was never appended, or was lost before`);
+    if (operation.refused) throw new Violation(`LSN ${lsn} is id ${id}, whose append was refused`);
+    const index = operation.items.findIndex((item) => item.id === id);
+    this.learn(operation, lsn - index);
+    return operation.items[index]!;
+  }
+
+  private checkStamps(list: Settled[]): void {
+    for (let i = 0; i < list.length; i++) {
+      const now = list[i]!;
+      const before = list[i - 1];
+      const lsn = i + 1;
+      if (before !== undefined && now.term < before.term) throw new Violation(`LSN ${lsn} has term ${now.term}, the one before it ${before.term}`);
+      if (before !== undefined && now.timestampMs < before.timestampMs) throw new Violation(`LSN ${lsn} is older than the one before it`);
+      const known = this.settled[i];
+      if (known !== undefined && (known.term !== now.term || known.timestampMs !== now.timestampMs)) {
+        throw new Violation(`LSN ${lsn} had term ${known.term} and time ${known.timestampMs}, now ${now.term} and ${now.timestampMs}`);
+      }
+      const operation = this.byLsn.get(lsn);
+      if (operation !== undefined && i >= this.settled.length && operation.term !== now.term) {
+        throw new Violation(`LSN ${lsn} was appended in term ${operation.term} and is read with term ${now.term}`);
+      }
+    }
+  }
+
+  /** Of each writer, what is there is the beginning of what it appended; batches are whole. */
+  private checkOrder(list: Settled[]): void {
+    const last = new Map<number, number>();
+    const missing = new Set<number>();
+    for (const { writer, refused, first, items } of this.operations) {
+      if (refused) continue;
+      if (first === 0 || first > list.length) {
+        missing.add(writer);
+        continue;
+      }
+      if (missing.has(writer)) throw new Violation(`LSN ${first} is there, but not what the same writer appended before it`);
+      if (first <= (last.get(writer) ?? 0)) throw new Violation(`LSN ${first} and ${last.get(writer)} are in the wrong order: one writer appended them the other way round`);
+      if (first + items.length - 1 > list.length) throw new Violation(`of the batch from LSN ${first} to ${first + items.length - 1} only a part is there: the log ends at ${list.length}`);
+      last.set(writer, first + items.length - 1);
+    }
+  }
+}
+
+/** How many LSNs a void entry takes. */
+export function voidCount(entry: Entry): number {
+  return Number(new DataView(entry.value.buffer, entry.value.byteOffset, 8).getBigUint64(0, true));
+}
+
+function idOf(entry: Entry): number {
+  if (entry.kind === "commit") return Number(decodeCommit(entry).watermark ?? -1n);
+  const bytes = entry.key ?? entry.value;
+  return bytes.length < ID_BYTES ? -1 : readId(bytes);
+}
+
+export function readId(bytes: Uint8Array): number {
+  return (bytes[0]! | (bytes[1]! << 8) | (bytes[2]! << 16) | (bytes[3]! << 24)) >>> 0;
+}
+
+export function writeId(bytes: Uint8Array, id: number): void {
+  for (let i = 0; i < ID_BYTES; i++) bytes[i] = id >>> (i * 8);
+}
+
+function compare(entry: Entry, item: Item): void {
+  if (entry.kind !== item.kind) throw new Violation(`LSN ${entry.lsn} is ${describe(entry)}, it was appended as ${item.kind} with id ${item.id}`);
+  if (item.kind === "commit") {
+    const { offsets, watermark } = decodeCommit(entry);
+    if (watermark !== BigInt(item.id) || offsets["topic"] !== -BigInt(item.id)) throw new Violation(`the commit at LSN ${entry.lsn} says ${watermark}, not ${item.id}`);
+  } else if (!same(entry.key, item.key) || !same(entry.value, item.value)) {
+    throw new Violation(`LSN ${entry.lsn} is ${describe(entry)}, not the bytes that were appended (id ${item.id}, ${item.value.length} bytes)`);
+  }
+}
+
+function same(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : Buffer.compare(a, b) === 0;
+}
+
+function describe(entry: Entry): string {
+  const key = entry.key === undefined ? "" : `key ${Buffer.from(entry.key).toString("hex").slice(0, 16)}, `;
+  return `${entry.kind} (${key}${entry.value.length} bytes ${Buffer.from(entry.value).toString("hex").slice(0, 16)}…)`;
+}

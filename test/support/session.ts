@@ -1,0 +1,399 @@
+// One life of a process that has the log open: what it does with it, chosen at random, and what it is told.
+// Every answer goes to the oracle at once.
+
+import { CTL_NEXT_LSN, CTL_STRIPE_HIGH, STRIPE_BLOCKS, STRIPE_BYTES, STRIPE_OWNER, STRIPE_STATE } from "../../assembly/layout.js";
+import { codeOf } from "../../src/errors.js";
+import { attachLog } from "../../src/log.js";
+import type { Durability, Log, Wait, Writer } from "../../src/types.js";
+import { inputOf, makeItem, makeTiny, scribble } from "./items.js";
+import { Violation, type Item, type Operation } from "./oracle.js";
+import { Crashed, memoryOf, settle, type World } from "./world.js";
+
+/** Largest batch with the headers of its entries, with some air. */
+const BATCH_BYTES = 1900;
+const ORDER: Durability[] = ["async", "group", "sync"];
+
+interface Hand {
+  writer: Writer;
+  number: number;
+  /** Highest LSN seen from it. */
+  last: number;
+  /** Called and not yet known to be in the ring. */
+  queued: Operation[];
+}
+
+export class Session {
+  private readonly hands: Hand[];
+  private alive = true;
+  private open = 0;
+  private haunted = false;
+  private durableSeen: number;
+
+  constructor(
+    private readonly world: World,
+    private readonly log: Log,
+  ) {
+    this.hands = [{ writer: log, number: 0, last: log.lastLsn, queued: [] }];
+    this.durableSeen = log.durableLsn;
+  }
+
+  /** The process is dead: nothing that its promises still say counts. */
+  end(): void {
+    this.alive = false;
+  }
+
+  /** Does `steps` random things, or fewer if the machine or the log dies. */
+  async run(steps: number): Promise<void> {
+    const { world } = this;
+    for (let i = 0; i < steps; i++) {
+      await this.step();
+      this.observe();
+      world.check();
+      if (world.disk.down) throw new Crashed();
+      if (world.failed) return;
+    }
+  }
+
+  private async step(): Promise<void> {
+    const { world } = this;
+    const { random } = world;
+    const roll = random.below(100);
+    const hand = random.pick(this.hands);
+    if (roll < 30) this.append(hand);
+    else if (roll < 40) this.write(hand);
+    else if (roll < 48 && world.config.batches) this.appendBatch(hand);
+    else if (roll < 70) await world.pump(random.pick([1, 1, 2, 2000]));
+    else if (roll < 73) this.appendSync(hand);
+    else if (roll < 76) this.waitFor(hand);
+    else if (roll < 80) world.clockMs += random.pick([1, 5, 20, 1000, -3000]);
+    else if (roll < 84) await this.attach();
+    else if (roll < 86) await this.detach(hand);
+    else if (roll < 89) await this.read();
+    else if (roll < 90) await this.readOnly();
+    else if (roll < 91) this.haunt();
+    else await this.rest();
+  }
+
+  // --- appending ---------------------------------------------------------------------------------
+
+  private items(): Item[] {
+    const { random, config } = this.world;
+    return [makeItem(random, this.world.newId(), config.size(random), random.chance(0.7) ? "data" : "all")];
+  }
+
+  private wait(): Wait | undefined {
+    const { random } = this.world;
+    return random.chance(0.5) ? undefined : { durability: random.pick(ORDER) };
+  }
+
+  /** A call may ask for more than the log's own, never for less. */
+  private isDurable(wait: Wait | undefined): boolean {
+    const own = ORDER.indexOf(this.world.config.options.durability ?? "group");
+    return Math.max(own, ORDER.indexOf(wait?.durability ?? "async")) > 0;
+  }
+
+  private append(hand: Hand): void {
+    const operation = this.begin(hand, this.items());
+    const input = inputOf(operation.items[0]!);
+    const wait = this.wait();
+    const promise = hand.writer.append(input, wait);
+    scribble(input);
+    this.track(hand, operation, promise, this.isDurable(wait), (lsn) => lsn);
+  }
+
+  private appendBatch(hand: Hand): void {
+    const { random, config } = this.world;
+    const items: Item[] = [];
+    let bytes = 0;
+    for (let n = random.between(1, 6); n > 0; n--) {
+      const item = makeItem(random, this.world.newId(), config.size(random), "all");
+      bytes += 64 + (item.key?.length ?? 0) + item.value.length;
+      if (items.length > 0 && bytes > BATCH_BYTES) break;
+      items.push(item);
+    }
+    const operation = this.begin(hand, items);
+    const inputs = items.map(inputOf);
+    const wait = this.wait();
+    const promise = hand.writer.appendBatch(inputs, wait);
+    inputs.forEach(scribble);
+    this.track(hand, operation, promise, this.isDurable(wait), ({ first, last }) => {
+      if (last - first + 1 !== items.length) throw new Violation(`a batch of ${items.length} got the LSNs ${first} to ${last}`);
+      return first;
+    });
+  }
+
+  private write(hand: Hand): void {
+    const { random } = this.world;
+    const operation = this.begin(hand, random.chance(0.1) ? [makeTiny(random)] : this.items());
+    const input = inputOf(operation.items[0]!);
+    try {
+      this.learn(hand, operation, hand.writer.write(input));
+    } catch (error) {
+      this.refuse(hand, operation, error);
+    }
+    scribble(input);
+  }
+
+  private appendSync(hand: Hand): void {
+    const operation = this.begin(hand, this.items());
+    try {
+      const lsn = hand.writer.appendSync(inputOf(operation.items[0]!));
+      this.learn(hand, operation, lsn);
+      this.prove(lsn, hand, "appendSync");
+    } catch (error) {
+      const code = codeOf(error);
+      if (code === "COREWAL_OUTCOME_UNKNOWN") this.explain(error);
+      else this.refuse(hand, operation, error);
+    }
+  }
+
+  private begin(hand: Hand, items: Item[]): Operation {
+    const operation = this.world.oracle.begin(hand.number, items);
+    hand.queued.push(operation);
+    this.world.trace(`writer ${hand.number} appends ids ${items.map((item) => item.id).join(" ")}, ${items.map((item) => item.value.length).join(" ")} bytes`);
+    return operation;
+  }
+
+  private track<T>(hand: Hand, operation: Operation, promise: Promise<T>, durable: boolean, firstOf: (result: T) => number): void {
+    this.open++;
+    this.observeHand(hand);
+    this.listen(
+      promise,
+      (result) => {
+        const first = firstOf(result);
+        this.learn(hand, operation, first);
+        if (durable) this.prove(first + operation.items.length - 1, hand, "append");
+      },
+      (error) => {
+        const code = codeOf(error);
+        if (code === "COREWAL_OUTCOME_UNKNOWN") this.explain(error);
+        else this.refuse(hand, operation, error);
+      },
+    );
+  }
+
+  /** Judges a promise's outcome, unless its process is dead by then. */
+  private listen<T>(promise: Promise<T>, resolved: (value: T) => void, rejected: (error: unknown) => void): void {
+    const judged = <A>(judge: (value: A) => void) => (value: A) => {
+      if (!this.alive) return;
+      this.open--;
+      try {
+        judge(value);
+      } catch (error) {
+        this.world.violation ??= error as Error;
+      }
+    };
+    promise.then(judged(resolved), judged(rejected));
+  }
+
+  private learn(hand: Hand, operation: Operation, first: number): void {
+    this.world.trace(`writer ${hand.number} has LSN ${first} for id ${operation.items[0]!.id}`);
+    this.world.oracle.learn(operation, first);
+    hand.queued = hand.queued.filter((other) => other !== operation);
+    hand.last = Math.max(hand.last, first + operation.items.length - 1);
+  }
+
+  private prove(lsn: number, hand: Hand, by: string): void {
+    this.world.trace(`durable up to ${lsn} by ${by}`);
+    if (hand.writer.durableLsn < lsn) throw new Violation(`${by} is done at LSN ${lsn}, but durableLsn is ${hand.writer.durableLsn}`);
+    this.world.oracle.prove(lsn, by);
+  }
+
+  /** The entry was not written, and the caller was told so. */
+  private refuse(hand: Hand, operation: Operation, error: unknown): void {
+    const code = codeOf(error);
+    if (code === "COREWAL_POISONED") this.explain(error);
+    else if (code !== "COREWAL_FULL") throw error;
+    if (operation.first !== 0) throw new Violation(`${code} for LSN ${operation.first}, which is in the log: its outcome is unknown`);
+    operation.refused = true;
+    hand.queued = hand.queued.filter((other) => other !== operation);
+  }
+
+  /** An error that needs a failure of the disk to be explained. */
+  private explain(error: unknown): void {
+    if (!this.world.failed && !this.world.disk.down) throw new Violation(`nothing failed, and yet: ${(error as Error).message}`);
+  }
+
+  // --- looking -----------------------------------------------------------------------------------
+
+  /** What a look at the handles tells: LSNs that were handed out, LSNs that are durable. */
+  private observe(): void {
+    for (const hand of this.hands) this.observeHand(hand);
+    const { durableLsn } = this.log;
+    if (durableLsn < this.durableSeen) throw new Violation(`durableLsn went from ${this.durableSeen} to ${durableLsn}`);
+    this.durableSeen = durableLsn;
+    this.world.oracle.prove(durableLsn, "durableLsn");
+  }
+
+  private observeHand(hand: Hand): void {
+    const { lastLsn } = hand.writer;
+    if (lastLsn < hand.last) throw new Violation(`lastLsn of writer ${hand.number} went from ${hand.last} to ${lastLsn}`);
+    if (lastLsn === hand.last) return;
+    // Only one can have moved: then its LSN is known before anybody says so.
+    const [operation] = hand.queued;
+    if (hand.queued.length === 1 && operation !== undefined) this.learn(hand, operation, lastLsn - operation.items.length + 1);
+    hand.last = lastLsn;
+  }
+
+  private waitFor(hand: Hand): void {
+    const { random } = this.world;
+    this.open++;
+    const settled = (error: unknown): void => {
+      if (codeOf(error) !== "COREWAL_OUTCOME_UNKNOWN" && codeOf(error) !== "COREWAL_POISONED") throw error;
+      this.explain(error);
+    };
+    if (random.chance(0.5)) {
+      const lsn = random.between(1, Math.max(1, hand.last));
+      if (hand.last > 0) return this.listen(hand.writer.durable(lsn), () => this.prove(lsn, hand, "durable()"), settled);
+    }
+    const wanted = hand.last;
+    this.listen(
+      hand.writer.sync(),
+      (lsn) => {
+        if (lsn < wanted) throw new Violation(`sync() gives ${lsn}, but ${wanted} was written before`);
+        this.prove(lsn, hand, "sync()");
+      },
+      settled,
+    );
+  }
+
+  private async read(): Promise<void> {
+    const { world, log } = this;
+    const atLeast = log.durableLsn;
+    const entries = await world.readAll(log);
+    const from = world.random.between(1, Math.max(1, atLeast));
+    // Nothing flushes meanwhile: only pump() does.
+    world.oracle.judge(entries, atLeast);
+    const one = await log.get(from);
+    const other = entries.find((entry) => entry.lsn === from && entry.kind !== "void");
+    if (one?.lsn !== other?.lsn || (one !== undefined && Buffer.compare(one.value, other!.value) !== 0)) throw new Violation(`get(${from}) is not what read() shows`);
+  }
+
+  private async readOnly(): Promise<void> {
+    if (this.world.oracle.proven > 0) await this.world.readOnly();
+  }
+
+  // --- writers that come and go --------------------------------------------------------------------
+
+  private async attach(): Promise<void> {
+    const { world } = this;
+    if (this.hands.length >= world.config.writers) return;
+    try {
+      const writer = await attachLog(this.log.handle);
+      this.hands.push({ writer, number: world.newId(), last: writer.lastLsn, queued: [] });
+    } catch (error) {
+      if (codeOf(error) !== "COREWAL_NO_STRIPE" || !this.haunted) throw error;
+    }
+  }
+
+  private async detach(hand: Hand): Promise<void> {
+    if (hand === this.hands[0]) return;
+    const wanted = hand.last;
+    this.hands.splice(this.hands.indexOf(hand), 1);
+    try {
+      await this.world.drive(hand.writer.close());
+    } catch (error) {
+      if (error instanceof Crashed || error instanceof Violation) throw error;
+      return this.explain(error);
+    }
+    if (hand.queued.length > 0) throw new Violation(`a writer is closed, but ${hand.queued.length} of its appends have no answer`);
+    this.prove(wanted, hand, "close() of a writer");
+  }
+
+  /** A thread dies between taking LSNs and publishing them. Done by hand, as no writer of ours does it. */
+  private haunt(): void {
+    const { world, log } = this;
+    if (this.haunted || !world.random.chance(0.5)) return;
+    const words = new Int32Array(memoryOf(log).buffer);
+    const longs = new BigInt64Array(memoryOf(log).buffer);
+    for (let stripe = 0; stripe < (world.config.options.stripes ?? 0); stripe++) {
+      const block = STRIPE_BLOCKS + stripe * STRIPE_BYTES;
+      if (Atomics.compareExchange(words, (block + STRIPE_OWNER) >> 2, 0, 4711) !== 0) continue;
+      if (Atomics.load(words, CTL_STRIPE_HIGH >> 2) < stripe + 1) Atomics.store(words, CTL_STRIPE_HIGH >> 2, stripe + 1);
+      Atomics.or(longs, (block + STRIPE_STATE) >> 3, 1n << 32n);
+      const count = world.random.between(1, 3);
+      const first = Number(Atomics.add(longs, CTL_NEXT_LSN >> 3, BigInt(count)));
+      for (let lsn = first; lsn < first + count; lsn++) world.oracle.ghosts.add(lsn);
+      world.trace(`a thread dies with LSN ${first} to ${first + count - 1}`);
+      this.haunted = true;
+      return;
+    }
+  }
+
+  // --- endings -------------------------------------------------------------------------------------
+
+  /** Waits until everybody has an answer: with a disk that works, everybody gets one. */
+  private async rest(): Promise<void> {
+    const { world } = this;
+    await world.pump();
+    for (let waited = 0; this.open > 0 && !world.disk.down && !world.failed; waited++) {
+      if (waited > 3000) throw new Violation(`${this.open} promises were not settled in ${waited} ms, although nothing failed`);
+      world.clockMs += 1;
+      await world.pump();
+    }
+  }
+
+  /** A close that succeeds has made everything durable. */
+  async close(): Promise<void> {
+    const { world, log } = this;
+    await this.attempt(() => world.drive(log.close()));
+    if (world.failed) return;
+    await settle();
+    world.check();
+    if (this.open > 0) throw new Violation(`the log is closed, but ${this.open} promises are open`);
+    for (const hand of this.hands) {
+      if (hand.queued.some((operation) => !operation.refused)) throw new Violation("the log is closed, but an append has no answer");
+      world.oracle.prove(hand.last, "close()");
+    }
+    if (world.isLocked) throw new Violation("the log is closed and still holds its lock");
+    await expectRejection(log.append("late"), "COREWAL_CLOSED");
+  }
+
+  /** After a failed write or sync: whoever waited knows, whoever comes is told. */
+  async poisoned(): Promise<void> {
+    const { world, log } = this;
+    await world.pump();
+    await settle();
+    world.check();
+    const { state } = log.stats();
+    if (state !== "poisoned") throw new Violation(`the disk failed (${world.disk.lastFailure}), but the log is ${state}`);
+    if (this.open > 0) throw new Violation(`the log is poisoned, but ${this.open} promises are not settled`);
+    for (const { writer } of this.hands) {
+      await expectRejection(writer.append("late"), "COREWAL_POISONED");
+      await expectRejection(writer.appendBatch(["late", "later"]), "COREWAL_POISONED");
+      await expectRejection(new Promise((resolve) => resolve(writer.write("late"))), "COREWAL_POISONED");
+      await expectRejection(new Promise((resolve) => resolve(writer.appendSync("late"))), "COREWAL_POISONED");
+      await expectRejection(writer.durable(writer.durableLsn + 1), "COREWAL_POISONED", "COREWAL_OUTCOME_UNKNOWN", "COREWAL_INVALID_INPUT");
+      await expectRejection(writer.closed, "COREWAL_POISONED", "COREWAL_IO", "COREWAL_DISK_FULL");
+    }
+    this.observe();
+    world.oracle.judge(await world.readAll(log), log.durableLsn);
+  }
+
+  /** Close of a poisoned log: whatever it says, the lock must be free. */
+  async closePoisoned(): Promise<void> {
+    const { world, log } = this;
+    await this.attempt(() => world.drive(log.close()));
+    if (!world.disk.down && world.isLocked) throw new Violation("a poisoned log was closed and still holds its lock");
+  }
+
+  private async attempt(action: () => Promise<unknown>): Promise<void> {
+    try {
+      await action();
+    } catch (error) {
+      if (error instanceof Crashed || error instanceof Violation) throw error;
+      if (this.world.disk.down) throw new Crashed();
+      this.explain(error);
+    }
+  }
+}
+
+async function expectRejection(promise: Promise<unknown>, ...codes: string[]): Promise<void> {
+  let settled: unknown = "nothing yet";
+  promise.then(
+    () => (settled = "success"),
+    (error: unknown) => (settled = codeOf(error) ?? String(error)),
+  );
+  await settle();
+  if (!codes.includes(settled as string)) throw new Violation(`the log is gone: expected ${codes.join(" or ")}, got ${String(settled)}`);
+}

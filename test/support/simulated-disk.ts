@@ -1,0 +1,353 @@
+// A disk in memory that fails in every way that POSIX allows, at any chosen operation, and the same way
+// again from the same seed. `crashAt` counts storage operations: that one is done half or not at all, throws
+// PowerLoss, and so does everything after it until reboot() (the power was lost: the cache is gone) or
+// restart() (only the process was killed: the cache is still there, open files are not).
+//
+// Not simulated: hardware that lies about fsync, sectors that tear, and damage to sectors that were not
+// being written. The design does not promise to survive those.
+
+import type { Storage, StorageFile } from "../../src/storage.js";
+import { Random } from "./random.js";
+import { SimulatedDirectory } from "./simulated-directory.js";
+import { SimulatedInode, type Survival } from "./simulated-file.js";
+
+/** Probabilities, each for one operation. */
+export interface Faults {
+  writeError: number;
+  /** A write that returns fewer bytes than it was given. */
+  shortWrite: number;
+  /** ENOSPC, after a part was written if the write had been tried before. */
+  noSpace: number;
+  syncError: number;
+  directorySyncError: number;
+  readError: number;
+  /** create, rename and remove. */
+  nameError: number;
+}
+
+export const NO_FAULTS: Readonly<Faults> = {
+  writeError: 0, shortWrite: 0, noSpace: 0, syncError: 0, directorySyncError: 0, readError: 0, nameError: 0,
+};
+
+export interface DiskOptions {
+  /** What is written whole or not at all. */
+  sectorBytes: 512 | 4096;
+  /** What else the fsync of a file makes durable: nothing (POSIX), its own name, every name so far (ext4's journal). */
+  fsyncAlso: "nothing" | "own name" | "all names";
+  /** Names survive in the order in which they were changed, as with a journal; otherwise each for itself. */
+  orderedNames: boolean;
+  /** Lost sectors may hold garbage. Only fair to logs whose frames do not share sectors. */
+  garbage: boolean;
+  /** With a full disk, bytes that exist can be overwritten (ext4, xfs; not btrfs). */
+  overwriteWhenFull: boolean;
+}
+
+export type Operation = "list" | "open" | "create" | "rename" | "remove" | "sync directory" | "make directory" | "write" | "read" | "size" | "truncate" | "sync" | "close";
+
+/** Thrown by the operation at which the power goes, or the process dies, and by every later one. */
+export class PowerLoss extends Error {
+  readonly code = "EIO";
+}
+
+export class SimulatedDisk implements Storage {
+  readonly options: DiskOptions;
+  faults: Faults = { ...NO_FAULTS };
+  /** Operation (as counted by `operations`) at which everything ends. */
+  crashAt = Infinity;
+  operations = 0;
+  /** Operations that changed contents or names, or tried to; a sync is none. */
+  mutations = 0;
+  /** Injected failures, and the last one. Short writes do not count: nobody was told of an error. */
+  failures = 0;
+  lastFailure = "";
+  /** Bytes by which files may still grow. */
+  space = Infinity;
+  /** Where the crash struck. */
+  crashedIn = "";
+  readonly #random: Random;
+  readonly #directories = new Map<string, SimulatedDirectory>();
+  readonly #inodes = new Set<SimulatedInode>();
+  #down = false;
+  #boot = 0;
+
+  constructor(random: Random, options: Partial<DiskOptions> = {}) {
+    this.#random = random;
+    this.options = { sectorBytes: 512, fsyncAlso: "nothing", orderedNames: false, garbage: false, overwriteWhenFull: true, ...options };
+  }
+
+  /** Between the crash and the reboot. */
+  get down(): boolean {
+    return this.#down;
+  }
+
+  /** Power is lost, now or at the operation before, and comes back. */
+  reboot(): void {
+    this.restart();
+    const random = this.#random;
+    const options = this.options;
+    const inodes = [...this.#inodes];
+    const survival: Survival = {
+      sectors: random.pick([0, 0.5, 0.9, 1]),
+      sizes: random.pick([0, 0.5, 0.9, 1]),
+      garbage: options.garbage ? random.pick([0, 0.2, 1]) : 0,
+      // Noise, or what the place held when it belonged to another file.
+      litter: (sector, offset) => {
+        if (random.chance(0.5)) random.fill(sector);
+        else random.pick(inodes).read(sector, offset);
+      },
+    };
+    const names = random.pick([0, 0.5, 0.9, 1]);
+    for (const inode of inodes) inode.losePower(random, survival);
+    this.#inodes.clear();
+    for (const directory of this.#directories.values()) directory.losePower(random, names, options.orderedNames);
+  }
+
+  /** The process is dead, the machine is not: files that were open are closed, the cache stays. */
+  restart(): void {
+    this.#down = false;
+    this.#boot++;
+    this.crashAt = Infinity;
+  }
+
+  // --- what tests ask ----------------------------------------------------------------------------
+
+  /** The inode behind a path, to look at it or damage it behind the log's back. */
+  inode(path: string): SimulatedInode | undefined {
+    return this.#directories.get(directoryOf(path))?.names.get(nameOf(path));
+  }
+
+  // --- Storage -----------------------------------------------------------------------------------
+
+  list(directory: string): string[] {
+    return this.#run("list", directory, () => [...this.#directory(directory).names.keys()]);
+  }
+
+  open(path: string, access: "read" | "write"): StorageFile {
+    return this.#run("open", path, () => {
+      const inode = this.#directory(directoryOf(path)).names.get(nameOf(path));
+      if (inode === undefined) throw failure("ENOENT", "open", path);
+      return new Handle(this, path, inode, access === "write");
+    });
+  }
+
+  create(path: string): StorageFile {
+    return this.#run("create", path, () => {
+      const directory = this.#directory(directoryOf(path));
+      this.#fail(this.faults.nameError, "EIO", "create", path);
+      let inode = directory.names.get(nameOf(path));
+      if (inode === undefined) {
+        if (this.space <= 0) this.#fail(1, "ENOSPC", "create", path);
+        inode = new SimulatedInode(this.options.sectorBytes);
+        directory.link(nameOf(path), inode);
+      } else {
+        inode.truncate(0);
+        this.#inodes.add(inode);
+      }
+      return new Handle(this, path, inode, true);
+    });
+  }
+
+  rename(from: string, to: string): void {
+    this.#run("rename", `${from} to ${nameOf(to)}`, () => {
+      if (directoryOf(from) !== directoryOf(to)) throw failure("EXDEV", "rename", from);
+      const directory = this.#directory(directoryOf(from));
+      if (!directory.names.has(nameOf(from))) throw failure("ENOENT", "rename", from);
+      this.#fail(this.faults.nameError, "EIO", "rename", from);
+      directory.rename(nameOf(from), nameOf(to));
+    });
+  }
+
+  remove(path: string): void {
+    this.#run("remove", path, () => {
+      const directory = this.#directory(directoryOf(path));
+      if (!directory.names.has(nameOf(path))) throw failure("ENOENT", "remove", path);
+      this.#fail(this.faults.nameError, "EIO", "remove", path);
+      directory.unlink(nameOf(path));
+    });
+  }
+
+  syncDirectory(path: string): void {
+    this.#run("sync directory", path, () => {
+      const directory = this.#directory(path);
+      if (this.#random.chance(this.faults.directorySyncError)) {
+        directory.failSync(this.#random, this.#random.fraction(), this.options.orderedNames);
+        this.#fail(1, "EIO", "sync directory", path);
+      }
+      directory.sync();
+    });
+  }
+
+  makeDirectory(path: string): void {
+    this.#run("make directory", path, () => {
+      for (let at = path; at !== "" && at !== "/"; at = directoryOf(at)) {
+        if (!this.#directories.has(at)) this.#directories.set(at, new SimulatedDirectory());
+      }
+    });
+  }
+
+  // --- files, called by their handles ------------------------------------------------------------
+
+  /** @internal */
+  onFile<T>(operation: Operation, handle: Handle, action: () => T): T {
+    if (handle.boot !== this.#boot) throw failure("EBADF", `${operation} through a handle of a dead process`, handle.path);
+    return this.#run(operation, handle.path, action);
+  }
+
+  /** @internal */
+  get boot(): number {
+    return this.#boot;
+  }
+
+  /** @internal */
+  writeFile(path: string, inode: SimulatedInode, bytes: Uint8Array, offset: number): number {
+    const { faults } = this;
+    let count = bytes.length;
+    // The half that a dying process had written.
+    if (this.#down) count = this.#random.between(0, count);
+    this.#fail(faults.writeError, "EIO", "write", path);
+    if (this.#random.chance(faults.noSpace)) {
+      count = this.#random.below(count);
+      if (count === 0 || this.#random.chance(0.5)) this.#fail(1, "ENOSPC", "write", path);
+    } else if (this.#random.chance(faults.shortWrite) && count > 1) {
+      count = this.#random.between(1, count - 1);
+    }
+    if (this.space < Infinity) {
+      const growth = offset + count - inode.size;
+      if (growth > this.space) count -= growth - Math.max(0, this.space);
+      if (!this.options.overwriteWhenFull && this.space <= 0) count = 0;
+      if (count <= 0) this.#fail(1, "ENOSPC", "write", path);
+      this.space -= Math.max(0, offset + count - inode.size);
+    }
+    if (count > 0) {
+      inode.write(count === bytes.length ? bytes : bytes.subarray(0, count), offset);
+      this.#inodes.add(inode);
+    }
+    return count;
+  }
+
+  /** @internal */
+  truncateFile(path: string, inode: SimulatedInode, bytes: number): void {
+    this.#fail(this.faults.writeError, "EIO", "truncate", path);
+    if (bytes > inode.size) {
+      if (bytes - inode.size > this.space) this.#fail(1, "ENOSPC", "truncate", path);
+      this.space -= bytes - inode.size;
+    }
+    inode.truncate(bytes);
+    this.#inodes.add(inode);
+  }
+
+  /** @internal */
+  syncFile(path: string, inode: SimulatedInode): void {
+    // A crash in the middle of a sync: some of it arrived, which reboot() decides like for any other write.
+    if (this.#down) return;
+    if (this.#random.chance(this.faults.syncError)) {
+      const keep = this.#random.pick([0, 0.5, 0.9]);
+      inode.failSync(this.#random, { sectors: keep, sizes: keep, garbage: 0, litter: () => undefined });
+      this.#fail(1, "EIO", "sync", path);
+    }
+    inode.sync();
+    if (this.options.fsyncAlso === "nothing") return;
+    const directory = this.#directory(directoryOf(path));
+    if (this.options.fsyncAlso === "own name") directory.syncNamesOf(inode);
+    else directory.sync();
+  }
+
+  /** @internal */
+  readFile(path: string, inode: SimulatedInode, into: Uint8Array, offset: number): number {
+    this.#fail(this.faults.readError, "EIO", "read", path);
+    return inode.read(into, offset);
+  }
+
+  // --- the clockwork -----------------------------------------------------------------------------
+
+  #run<T>(operation: Operation, path: string, action: () => T): T {
+    if (this.#down) throw new PowerLoss(`${operation} ${path} after the crash`);
+    if (MUTATIONS.has(operation)) this.mutations++;
+    if (++this.operations !== this.crashAt) return action();
+    this.#down = true;
+    this.crashedIn = operation;
+    // It may have been done before the lights went out; nobody was told.
+    if (MUTATIONS.has(operation) && this.#random.chance(0.5)) {
+      const { faults, failures, lastFailure } = this;
+      this.faults = { ...NO_FAULTS };
+      try {
+        action();
+      } catch {
+        // It would have failed anyway.
+      }
+      Object.assign(this, { faults, failures, lastFailure });
+    }
+    throw new PowerLoss(`${operation} ${path} at operation ${this.operations}`);
+  }
+
+  #fail(probability: number, code: string, operation: string, path: string): void {
+    if (probability < 1 && !this.#random.chance(probability)) return;
+    this.failures++;
+    this.lastFailure = `${code} in ${operation}`;
+    throw failure(code, operation, path);
+  }
+
+  #directory(path: string): SimulatedDirectory {
+    const directory = this.#directories.get(path);
+    if (directory === undefined) throw failure("ENOENT", "look up", path);
+    return directory;
+  }
+}
+
+const MUTATIONS: ReadonlySet<Operation> = new Set<Operation>(["create", "rename", "remove", "make directory", "write", "truncate"]);
+
+class Handle implements StorageFile {
+  readonly boot: number;
+  #closed = false;
+
+  constructor(
+    readonly disk: SimulatedDisk,
+    readonly path: string,
+    readonly inode: SimulatedInode,
+    readonly writable: boolean,
+  ) {
+    this.boot = disk.boot;
+  }
+
+  write(bytes: Uint8Array, offset: number): number {
+    this.#check("write", true);
+    return this.disk.onFile("write", this, () => this.disk.writeFile(this.path, this.inode, bytes, offset));
+  }
+
+  read(into: Uint8Array, offset: number): number {
+    this.#check("read", false);
+    return this.disk.onFile("read", this, () => this.disk.readFile(this.path, this.inode, into, offset));
+  }
+
+  size(): number {
+    this.#check("size", false);
+    return this.disk.onFile("size", this, () => this.inode.size);
+  }
+
+  truncate(bytes: number): void {
+    this.#check("truncate", true);
+    this.disk.onFile("truncate", this, () => this.disk.truncateFile(this.path, this.inode, bytes));
+  }
+
+  sync(): void {
+    this.#check("sync", false);
+    this.disk.onFile("sync", this, () => this.disk.syncFile(this.path, this.inode));
+  }
+
+  close(): void {
+    if (this.#closed) throw failure("EBADF", "close twice", this.path);
+    this.#closed = true;
+  }
+
+  #check(operation: string, write: boolean): void {
+    if (this.#closed) throw failure("EBADF", `${operation} after close`, this.path);
+    if (write && !this.writable) throw failure("EBADF", `${operation} of a file opened for reading`, this.path);
+  }
+}
+
+function failure(code: string, operation: string, path: string): Error {
+  return Object.assign(new Error(`${code}: simulated, ${operation} ${path}`), { code });
+}
+
+const directoryOf = (path: string): string => path.slice(0, path.lastIndexOf("/")) || "/";
+const nameOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1);

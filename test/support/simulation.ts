@@ -1,0 +1,188 @@
+// The crash simulator: a process opens a log on a simulated disk, uses it, dies or meets a broken disk, and
+// the next one has to find everything that was promised. The real host and the real module run; only the
+// disk, the clock, the lock and chance are simulated. One seed is one machine's life of several processes.
+
+import { ABANDON } from "../../src/log.js";
+import { codeOf } from "../../src/errors.js";
+import { checkDamage } from "./damage.js";
+import { Violation } from "./oracle.js";
+import { Session } from "./session.js";
+import { Crashed, settle, World } from "./world.js";
+
+export interface Counts {
+  seeds: number;
+  /** A process ended, by whatever, and another one recovered. */
+  cycles: number;
+  /** How processes ended, or what else was tried. */
+  kinds: Map<string, number>;
+}
+
+export const newCounts = (): Counts => ({ seeds: 0, cycles: 0, kinds: new Map() });
+
+/** What an open may say if the disk fails under it. */
+const IO_CODES = ["COREWAL_IO", "COREWAL_DISK_FULL", "COREWAL_NO_PERMISSION"];
+const FAULTY_ATTEMPTS_MAX = 4;
+
+let stray: unknown;
+process.on("unhandledRejection", (error) => {
+  stray ??= error;
+});
+
+/** Lives through one seed. Returns what was wrong, or undefined. */
+export async function simulate(seed: number, counts: Counts, trace?: (text: string) => void): Promise<string | undefined> {
+  const world = new World(seed, trace);
+  counts.seeds++;
+  stray = undefined;
+  let cycle = 0;
+  try {
+    const lives = world.random.between(2, 8);
+    for (let clean = false; cycle < lives; cycle++) clean = await live(world, counts, clean);
+    if (world.random.chance(0.2)) await checkDamage(world, counts);
+    // Node reports stray rejections when all microtasks are done.
+    await new Promise((resolve) => setImmediate(resolve));
+    if (stray !== undefined) throw stray;
+    return undefined;
+  } catch (error) {
+    const e = error as Error;
+    return `cycle ${cycle}: ${e instanceof Violation ? e.message : `unexpected ${codeOf(e) ?? ""} ${e.stack}`}`;
+  } finally {
+    world.log?.[ABANDON]();
+  }
+}
+
+function count(counts: Counts, kind: string): void {
+  counts.kinds.set(kind, (counts.kinds.get(kind) ?? 0) + 1);
+}
+
+/** Power or process: which of the two ends it now. */
+function strike(world: World, counts: Counts, where: string): void {
+  const power = world.random.chance(0.6);
+  count(counts, `${power ? "power loss" : "kill"} ${where}`);
+  if (world.disk.down) world.trace(`crashed in ${world.disk.crashedIn}`);
+  world.die(power);
+}
+
+/** One process, from opening to its end. Returns whether it closed the log properly. */
+async function live(world: World, counts: Counts, wasClean: boolean): Promise<boolean> {
+  const { random, disk } = world;
+  if (random.chance(0.1) && world.oracle.proven > 0) await world.readOnly();
+  await recover(world, counts, wasClean);
+  counts.cycles++;
+
+  const session = new Session(world, world.log!);
+  if (random.chance(0.65)) disk.crashAt = disk.operations + random.between(1, world.config.crashWithin);
+  if (random.chance(0.8)) world.arm();
+  if (random.chance(0.08)) disk.space = random.below(2 * (world.config.options.segmentBytes ?? 0));
+  try {
+    await session.run(random.between(0, world.config.steps));
+    if (!world.failed) {
+      if (random.chance(0.35)) {
+        await session.close();
+        if (!world.failed) return closed(world, counts);
+      } else if (disk.crashAt < Infinity || random.chance(0.5)) {
+        session.end();
+        strike(world, counts, "between operations");
+        return false;
+      }
+    }
+    if (world.failed) await afterFailure(world, counts, session);
+    else await drained(world, counts, session);
+    return false;
+  } catch (error) {
+    if (error instanceof Violation || !disk.down) throw error;
+    await settle();
+    world.check();
+    session.end();
+    strike(world, counts, `in ${disk.crashedIn}`);
+    return false;
+  } finally {
+    session.end();
+    world.disarm();
+    disk.space = Infinity;
+  }
+}
+
+function closed(world: World, counts: Counts): boolean {
+  world.log = undefined;
+  world.disarm();
+  count(counts, "close");
+  // What a close says is durable needs no cache.
+  if (world.random.chance(0.5)) world.die(true);
+  world.disk.crashAt = Infinity;
+  return true;
+}
+
+/** Everybody has an answer, and then the process dies: with a disk that works, all of it is there again. */
+async function drained(world: World, counts: Counts, session: Session): Promise<void> {
+  await world.pump();
+  await settle();
+  world.check();
+  session.end();
+  strike(world, counts, "at rest");
+}
+
+async function afterFailure(world: World, counts: Counts, session: Session): Promise<void> {
+  const { random, disk } = world;
+  count(counts, disk.lastFailure);
+  world.trace(`failed: ${disk.lastFailure}`);
+  // From here on the disk works again, but the log must not believe it.
+  if (random.chance(0.7)) world.disarm();
+  await session.poisoned();
+  if (random.chance(0.6)) {
+    await session.closePoisoned();
+    session.end();
+    if (disk.down) throw new Crashed();
+    if (random.chance(0.3)) world.die(true);
+    world.log = undefined;
+    disk.crashAt = Infinity;
+  } else {
+    session.end();
+    strike(world, counts, "after a failure");
+  }
+}
+
+/** Opens the log, as often as it takes, through crashes and errors, and checks what came back. */
+async function recover(world: World, counts: Counts, wasClean: boolean): Promise<void> {
+  const { random, disk, oracle } = world;
+  const mutations = disk.mutations;
+  for (let attempt = 0; ; attempt++) {
+    const failures = disk.failures;
+    if (random.chance(0.4)) disk.crashAt = disk.operations + random.between(1, random.pick([5, 15, 40]));
+    if (attempt < FAULTY_ATTEMPTS_MAX && random.chance(0.3)) world.arm();
+    if (attempt < FAULTY_ATTEMPTS_MAX && random.chance(0.05)) disk.space = random.below(20000);
+    try {
+      const log = await world.open();
+      world.disarm();
+      const { recovery } = log;
+      world.trace(`opened: ${JSON.stringify(recovery)}`);
+      oracle.opened(recovery.lastLsn, recovery.term);
+      if (log.durableLsn !== recovery.lastLsn || log.lastLsn !== 0) throw new Violation(`recovered up to ${recovery.lastLsn}, but durableLsn is ${log.durableLsn} and this writer's lastLsn ${log.lastLsn}`);
+      if (wasClean && attempt === 0) {
+        if (!recovery.clean || recovery.torn !== undefined || recovery.copied !== undefined) throw new Violation(`closed properly, but recovery says ${JSON.stringify(recovery)}`);
+        if (disk.mutations !== mutations) throw new Violation("opening a properly closed log changed the disk");
+      }
+      const entries = await world.readAll(log);
+      oracle.recovered(entries, recovery.lastLsn);
+      disk.crashAt = Infinity;
+      disk.space = Infinity;
+      return;
+    } catch (error) {
+      world.disarm();
+      disk.space = Infinity;
+      if (error instanceof Violation) throw error;
+      if (disk.down) {
+        strike(world, counts, "in recovery");
+      } else if (disk.failures > failures) {
+        const code = codeOf(error) ?? String(error);
+        if (!IO_CODES.includes(code)) throw new Violation(`the disk failed while the log was opened (${disk.lastFailure}), and it says ${code}: ${(error as Error).message}`);
+        if (world.isLocked) throw new Violation("an open failed and left the lock behind");
+        count(counts, `${disk.lastFailure} in recovery`);
+        world.trace(`open failed: ${(error as Error).message}`);
+        disk.crashAt = Infinity;
+        if (random.chance(0.3)) world.die(random.chance(0.5));
+      } else {
+        throw new Violation(`nothing but crashes and errors happened, and the log cannot be opened: ${codeOf(error) ?? ""} ${(error as Error).stack}`);
+      }
+    }
+  }
+}
