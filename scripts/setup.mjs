@@ -2,7 +2,7 @@
 // `node scripts/setup.mjs test` what `npm test` runs. Says one line for each thing that it has to do, else nothing.
 
 import { spawnSync } from "node:child_process";
-import { readdirSync, statSync } from "node:fs";
+import { readFileSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -10,8 +10,6 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const NODE_MAJOR_MIN = 20;
 /** What dist/ is made from. */
 const SOURCES = ["src", "assembly", "scripts/build.mjs", "asconfig.json", "tsconfig.json", "tsconfig.dist.json", "package-lock.json"];
-/** The last files that the two halves of the build write: while they are missing, it has not ended well. */
-const RESULTS = ["dist/index.js", "dist/cli.js", "dist/types/index.d.ts"];
 
 const say = (text) => process.stderr.write(`setup: ${text}\n`);
 
@@ -51,8 +49,14 @@ function install() {
 /** Only now: the build needs what was installed. */
 const builder = () => import("./build.mjs");
 
+/** What the build must leave behind: the code, and the types, which come last. */
+function results() {
+  const { exports, types } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  return ["dist/index.js", "dist/cli.js", types ?? exports?.["."]?.types].filter((path) => path !== undefined);
+}
+
 async function dist() {
-  const made = Math.min(...RESULTS.map((path) => changed(path) ?? 0));
+  const made = Math.min(...results().map((path) => changed(path) ?? 0));
   if (made >= Math.max(...SOURCES.map(newest))) return;
   say(`building dist (${made === 0 ? "it is missing" : "the sources have changed"}) …`);
   const { buildDist, buildWasm } = await builder();

@@ -92,7 +92,7 @@ const PROOF_DELAY_MS = 5;
 /** Pending writers mostly finish within nanoseconds: look again so many times before sleeping. */
 const PENDING_SPINS = 200;
 /** A frame that is larger than this extends the file itself: zeros first would only write everything twice. */
-const ZERO_AHEAD_FRAME_MAX = 128 * 1024;
+const ZERO_AHEAD_FRAME_MAX = 256 * 1024;
 
 export function randomSalt(chance: Chance): bigint {
   const b = chance.randomBytes(8);

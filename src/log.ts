@@ -128,8 +128,10 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
     frameAlign,
     segmentBytes,
   });
-  const found = recoverChain(storage, directory, "write", (f) => ({ identity: identify(f), salt: randomSalt(environment), nowNs }));
-  const identity = identify(found);
+  // Decided once: what recovery copies forward already belongs to this term.
+  let decided: ChainIdentity | undefined;
+  const found = recoverChain(storage, directory, "write", (f) => ({ identity: (decided = identify(f)), salt: randomSalt(environment), nowNs }));
+  const identity = decided ?? identify(found);
 
   const frameBytes = frameBytesMax(options) + frameAlign;
   const { rings, frame, totalBytes } = logGeometry(options.stripes, options.ringBytes, frameBytes);
@@ -255,7 +257,7 @@ class OpenLog extends StripeWriter implements Log {
     const awake = new KeepAlive();
     awake.hold(true);
     try {
-      if (x.log_state() === LOG_OPEN) await this.flushQueue();
+      if (x.log_state() === LOG_OPEN) await this.drained();
       this.command();
       for (let state = x.log_state(); state !== LOG_CLOSED && state !== LOG_POISONED; state = x.log_state()) {
         if (this.parts.drive !== undefined) this.parts.drive.pump();

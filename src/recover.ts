@@ -86,11 +86,7 @@ export function recoverChain(storage: Storage, directory: string, mode: RecoverM
     child = parent.header;
   }
 
-  for (const { summary, header } of found.segments) {
-    found.term = Math.max(found.term, header.term, summary.maxTerm);
-    found.epoch = Math.max(found.epoch, header.epoch, summary.maxEpoch);
-    if (summary.maxTimeNs > found.timeNs) found.timeNs = summary.maxTimeNs;
-  }
+  for (const segment of found.segments) absorb(found, segment);
   found.lastLsn = found.copied?.lastLsn ?? last.segment.summary.lastLsn;
   if (mode !== "write") return found;
 
@@ -103,8 +99,16 @@ export function recoverChain(storage: Storage, directory: string, mode: RecoverM
     const { segment, file } = continueChain(storage, identity, last.segment, salt, nowNs, last.copy);
     file.close();
     found.segments.push(segment);
+    absorb(found, segment);
   }
   return found;
+}
+
+/** Terms, epochs and times go on where the log ends, never back. */
+function absorb(found: Recovered, { summary, header }: ChainSegment): void {
+  found.term = Math.max(found.term, header.term, summary.maxTerm);
+  found.epoch = Math.max(found.epoch, header.epoch, summary.maxEpoch);
+  if (summary.maxTimeNs > found.timeNs) found.timeNs = summary.maxTimeNs;
 }
 
 /** Segment numbers of the chain, highest first. */

@@ -2,7 +2,9 @@
 
 export interface Waiter {
   lsn: number;
-  resolve: () => void;
+  /** What the promise resolves with. */
+  value: unknown;
+  resolve: (value: unknown) => void;
   reject: (error: unknown) => void;
 }
 
@@ -36,7 +38,12 @@ export class WaiterQueue {
   settle(durable: number): void {
     const { list } = this;
     let { head } = this;
-    while (head < list.length && list[head]!.lsn <= durable) list[head++]!.resolve();
+    while (head < list.length) {
+      const waiter = list[head]!;
+      if (waiter.lsn > durable) break;
+      head++;
+      waiter.resolve(waiter.value);
+    }
     if (head === list.length) {
       list.length = head = 0;
     } else if (head > 1024 && head * 2 > list.length) {

@@ -1,8 +1,7 @@
-// Append path, steps 1 to 4: one thread's writer on its own stripe. From the user's input to a
-// published entry, and from the durable LSN back to the promises that wait for it.
+// Append path, steps 1 to 4: one thread's writer on its own stripe, from the user's input to a
+// published entry. Waiting for the disk is in durable-waits.ts, waiting for space in space-queue.ts.
 //
-// It must never resolve a promise before the durable LSN covers it, and never give LSNs in another
-// order than the calls came in.
+// It must never give LSNs in another order than the calls came in.
 
 import {
   BELL_LAZY,
@@ -10,7 +9,6 @@ import {
   CTL_ENTRY_SEED,
   CTL_RING_BYTES,
   CTL_STATE,
-  CTL_WAKE,
   ENTRY_HEADER_BYTES,
   KIND_DATA,
   LOG_CLOSED,
@@ -22,12 +20,13 @@ import {
   RING_NOT_OPEN,
 } from "../assembly/layout.js";
 import { headIndex, type Core } from "./core.js";
-import { detach, PayloadTarget, prepare, type Prepared } from "./entry.js";
+import { DurableWaits, type WaitsOwner } from "./durable-waits.js";
+import { PayloadTarget, prepare, type Prepared } from "./entry.js";
 import { CorewalError, mistake, outOfRange } from "./errors.js";
 import { readFault } from "./fault.js";
+import { SpaceQueue, type QueueOwner } from "./space-queue.js";
 import type { Durability, Input, Wait, Writer, WriterOptions } from "./types.js";
-import { KeepAlive, wordChange } from "./wait.js";
-import { WaiterQueue, type Waiter } from "./waiters.js";
+import { checkWait, KeepAlive, STRICTNESS, wordChange } from "./wait.js";
 
 /** How a writer in the thread of an inline flusher gets things going: by doing them. */
 export interface LocalFlusher {
@@ -36,49 +35,39 @@ export interface LocalFlusher {
   writers: Set<StripeWriter>;
 }
 
-/** An append that waits for space in the ring. */
-interface Queued {
-  group: Prepared[];
-  /** Bytes of the group's body. */
-  bodyBytes: number;
-  expiresAt: number;
-  resolve: (firstLsn: number) => void;
-  reject: (error: unknown) => void;
-}
-
-const STRICTNESS: Record<Durability, number> = { async: 0, group: 1, sync: 2 };
 const BLOCK_SLICE_MS = 100;
 
 const bodyBytesOf = (payloadBytes: number): number => ENTRY_HEADER_BYTES + ((payloadBytes + 7) & ~7);
 
-export class StripeWriter implements Writer {
+export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
   readonly stripe: number;
+  readonly settledByFlusher: boolean;
   private readonly generation: number;
   private readonly target: PayloadTarget;
-  private readonly waiters = new WaiterQueue();
-  private readonly queue: Queued[] = [];
-  private queuedBytes = 0;
+  private readonly waits = new DurableWaits(this);
+  private readonly queue: SpaceQueue;
   private readonly keepAlive = new KeepAlive();
   private last = 0;
-  private armed = false;
-  private spaceArmed = false;
-  private demandGroup = 0;
-  private demandSync = 0;
-  private demandScheduled = false;
-  private closing: Promise<void> | undefined;
   private ended = false;
+  private closing: Promise<void> | undefined;
   private whenClosed: Promise<void> | undefined;
   private closedNow: (() => void) | undefined;
 
+  /** @throws CorewalError COREWAL_STALE_HANDLE, COREWAL_NO_STRIPE */
   constructor(
     readonly core: Core,
+    /** Thread id + 1. */
     private readonly owner: number,
     private readonly options: WriterOptions,
     private readonly local: LocalFlusher | undefined,
     private readonly release: () => void,
   ) {
     this.target = new PayloadTarget(core.bytes);
-    if (core.x.log_state() !== LOG_OPEN) throw new CorewalError("COREWAL_STALE_HANDLE", "the log of this handle is closed: open it again and pass on the new handle");
+    this.queue = new SpaceQueue(this, options.fullTimeoutMs);
+    this.settledByFlusher = local !== undefined;
+    if (core.x.log_state() !== LOG_OPEN) {
+      throw new CorewalError("COREWAL_STALE_HANDLE", "the log of this handle is closed: open it again and pass on the new handle");
+    }
     this.stripe = core.x.ring_claim(owner);
     if (this.stripe < 0) throw new CorewalError("COREWAL_NO_STRIPE", "every stripe has an owner: close a writer, or open the log with more stripes");
     this.generation = core.x.ring_generation(this.stripe);
@@ -95,30 +84,40 @@ export class StripeWriter implements Writer {
   // --- appending --------------------------------------------------------------------------------
 
   write(input: Input): number {
-    if (this.queue.length > 0) this.drainQueueBlocking();
-    // Plain bytes are the common case, and should cost nothing but the copy.
-    if (input instanceof Uint8Array && !this.ended) {
-      const { x } = this.core;
-      const { length } = input;
-      if (length > 0 && length <= this.options.maxEntryBytes) {
-        const at = x.ring_reserve_entry(this.stripe, this.generation, length, 0, KIND_DATA);
-        if (at > 0) {
-          this.target.put(input, at);
-          const lsn = x.ring_publish_entry(this.stripe, this.generation, at, BELL_LAZY);
-          if (lsn > 0) return (this.last = lsn);
-        }
-      }
+    if (this.queue.length > 0) this.queue.drainBlocking();
+    if (input instanceof Uint8Array) {
+      const lsn = this.putBytes(input, BELL_LAZY);
+      if (lsn > 0) return lsn;
     }
-    return this.putBlocking([prepare(input, this.options.maxEntryBytes)], BELL_LAZY);
+    const prepared = prepare(input, this.options.maxEntryBytes);
+    return this.putBlocking([prepared], bodyBytesOf(prepared.payloadBytes), BELL_LAZY);
   }
 
   append(input: Input, wait?: Wait): Promise<number> {
+    if (input instanceof Uint8Array && wait === undefined && this.queue.length === 0) {
+      const { durability } = this.options;
+      const lsn = this.putBytes(input, durability === "async" ? BELL_LAZY : BELL_NONE);
+      if (lsn > 0) return this.acknowledge(lsn, durability, undefined);
+    }
     try {
       const prepared = prepare(input, this.options.maxEntryBytes);
       return this.appendGroup([prepared], bodyBytesOf(prepared.payloadBytes), wait);
     } catch (error) {
       return Promise.reject(error as Error);
     }
+  }
+
+  /** Plain bytes are the common case and should cost nothing but the copy. 0 or less: the long way tells why. */
+  private putBytes(input: Uint8Array, bell: number): number {
+    const { length } = input;
+    if (length === 0 || length > this.options.maxEntryBytes || this.ended) return RING_FULL;
+    const { x } = this.core;
+    const at = x.ring_reserve_entry(this.stripe, this.generation, length, 0, KIND_DATA);
+    if (at <= 0) return at;
+    this.target.put(input, at);
+    const lsn = x.ring_publish_entry(this.stripe, this.generation, at, bell);
+    if (lsn > 0) this.last = lsn;
+    return lsn;
   }
 
   async appendBatch(inputs: Input[], wait?: Wait): Promise<{ first: number; last: number }> {
@@ -136,25 +135,33 @@ export class StripeWriter implements Writer {
   appendSync(input: Input, wait?: Wait): number {
     checkWait(wait);
     const prepared = prepare(input, this.options.maxEntryBytes);
-    if (this.queue.length > 0) this.drainQueueBlocking();
-    const lsn = this.putBlocking([prepared], BELL_NONE);
-    this.blockUntilDurable(lsn, wait?.timeoutMs ?? Infinity);
+    if (this.queue.length > 0) this.queue.drainBlocking();
+    const lsn = this.putBlocking([prepared], bodyBytesOf(prepared.payloadBytes), BELL_NONE);
+    this.waits.block(lsn, wait?.timeoutMs ?? Infinity, this.local && (() => this.local!.pump()));
     return lsn;
   }
 
   /** Resolves with the group's last LSN. */
   private appendGroup(group: Prepared[], bodyBytes: number, wait: Wait | undefined): Promise<number> {
-    if (wait !== undefined) checkWait(wait);
+    checkWait(wait);
+    const durability = this.strictest(wait);
+    const last = group.length - 1;
     if (this.queue.length === 0) {
-      const first = this.put(group, bodyBytes, this.strictest(wait) === "async" ? BELL_LAZY : BELL_NONE);
-      if (first > 0) return this.acknowledge(first + group.length - 1, wait);
+      const first = this.put(group, bodyBytes, durability === "async" ? BELL_LAZY : BELL_NONE);
+      if (first > 0) return this.acknowledge(first + last, durability, wait);
       if (first !== RING_FULL) return Promise.reject(this.refusal(first));
     }
-    return this.enqueue(group, bodyBytes, wait).then((first) => this.acknowledge(first + group.length - 1, wait));
+    if (this.options.onFull === "fail") return Promise.reject(this.full(0));
+    if (this.queue.bytes + bodyBytes > this.options.queueBytes) return Promise.reject(this.queueFull());
+    const since = performance.now();
+    return this.queue.add(group, bodyBytes, wait).then((first) => {
+      const left = wait?.timeoutMs === undefined ? undefined : Math.max(0, wait.timeoutMs - (performance.now() - since));
+      return this.acknowledge(first + last, durability, wait && { ...wait, timeoutMs: left });
+    });
   }
 
   /** Reserves, copies, publishes. Returns the first LSN or a RING_* code. */
-  private put(group: Prepared[], bodyBytes: number, bell: number): number {
+  put(group: Prepared[], bodyBytes: number, bell: number = BELL_NONE): number {
     const { x } = this.core;
     if (this.ended) return RING_NOT_OPEN;
     let lsn: number;
@@ -184,117 +191,24 @@ export class StripeWriter implements Writer {
     if (p.payloadBytes > p.keyBytes) this.target.put(p.value, at + p.keyBytes);
   }
 
-  /** Like put, but waits for space, blocking the thread. Returns the LSN of a single entry. */
-  private putBlocking(group: Prepared[], bell: number): number {
+  /** Like put, but waits for space, blocking the thread. Returns the first LSN. */
+  putBlocking(group: Prepared[], bodyBytes: number, bell: number = BELL_NONE): number {
     const { x, i32 } = this.core;
-    const bodyBytes = group.reduce((sum, p) => sum + bodyBytesOf(p.payloadBytes), 0);
-    let since = 0;
-    for (;;) {
+    const { onFull, fullTimeoutMs } = this.options;
+    const since = performance.now();
+    for (let asked = false; ; asked = true) {
       const head = Atomics.load(i32, headIndex(this.stripe));
-      if (since > 0) x.ring_want_space(this.stripe);
+      if (asked) x.ring_want_space(this.stripe);
       const lsn = this.put(group, bodyBytes, bell);
       if (lsn > 0) return lsn;
       if (lsn !== RING_FULL) throw this.refusal(lsn);
-      const now = performance.now();
-      if (since === 0) since = now;
-      else if (this.local !== undefined) {
-        if (!this.local.pump()) throw this.full(now - since);
-      } else {
-        const left = this.options.fullTimeoutMs - (now - since);
-        if (left <= 0) throw this.full(now - since);
-        Atomics.wait(i32, headIndex(this.stripe), head, Math.min(left, BLOCK_SLICE_MS));
-      }
-      if (this.options.onFull === "fail") throw this.full(0);
+      const waitedMs = performance.now() - since;
+      if (onFull === "fail" || waitedMs >= fullTimeoutMs) throw this.full(waitedMs);
+      // Only after asking for a wake-up may one wait for it.
+      if (!asked) continue;
+      if (this.local === undefined) Atomics.wait(i32, headIndex(this.stripe), head, Math.min(fullTimeoutMs - waitedMs, BLOCK_SLICE_MS));
+      else if (!this.local.pump()) throw this.full(waitedMs);
     }
-  }
-
-  // --- the queue of appends that wait for space ----------------------------------------------------
-
-  private enqueue(group: Prepared[], bodyBytes: number, wait: Wait | undefined): Promise<number> {
-    if (this.options.onFull === "fail") return Promise.reject(this.full(0));
-    if (this.queuedBytes + bodyBytes > this.options.queueBytes) {
-      return Promise.reject(new CorewalError("COREWAL_FULL", `the ring of stripe ${this.stripe} is full and ${this.queuedBytes} bytes of appends wait for it already (queueBytes ${this.options.queueBytes}): await ready() before appending more`));
-    }
-    return new Promise((resolve, reject) => {
-      const queued: Queued = { group: group.map(detach), bodyBytes, expiresAt: performance.now() + this.options.fullTimeoutMs, resolve, reject };
-      this.queue.push(queued);
-      this.queuedBytes += bodyBytes;
-      // Until it has an LSN, giving up means that it was never written.
-      this.limit(wait, () => {
-        const at = this.queue.indexOf(queued);
-        if (at < 0) return undefined;
-        this.queue.splice(at, 1);
-        this.queuedBytes -= bodyBytes;
-        return reject;
-      });
-      this.awaitSpace();
-    });
-  }
-
-  /** Moves queued appends into the ring as far as there is space. */
-  private drainQueue(): void {
-    while (this.queue.length > 0) {
-      const next = this.queue[0]!;
-      const first = this.put(next.group, next.bodyBytes, BELL_NONE);
-      if (first === RING_FULL && performance.now() < next.expiresAt) return;
-      this.queue.shift();
-      this.queuedBytes -= next.bodyBytes;
-      if (first > 0) {
-        this.demand(this.last, true);
-        next.resolve(first);
-      } else {
-        next.reject(first === RING_FULL ? this.full(this.options.fullTimeoutMs) : this.refusal(first));
-      }
-    }
-  }
-
-  /** Resolves when everything queued by now is in the ring, or was refused: its own promise tells. */
-  protected flushQueue(): Promise<void> {
-    const queued = this.queue.at(-1);
-    if (queued === undefined) return Promise.resolve();
-    return new Promise((done) => {
-      const { resolve, reject } = queued;
-      queued.resolve = (lsn) => (resolve(lsn), done());
-      queued.reject = (error) => (reject(error), done());
-    });
-  }
-
-  /** write() and appendSync() come after everything queued before them. */
-  private drainQueueBlocking(): void {
-    while (this.queue.length > 0) {
-      const next = this.queue[0]!;
-      this.putBlocking(next.group, BELL_NONE);
-      this.queue.shift();
-      this.queuedBytes -= next.bodyBytes;
-      next.resolve(this.last - next.group.length + 1);
-    }
-  }
-
-  private awaitSpace(): void {
-    if (this.queue.length === 0) {
-      this.updateKeepAlive();
-      return;
-    }
-    this.updateKeepAlive();
-    if (this.spaceArmed) return;
-    const { x, i32 } = this.core;
-    const head = Atomics.load(i32, headIndex(this.stripe));
-    x.ring_want_space(this.stripe);
-    this.drainQueue();
-    if (this.queue.length === 0) {
-      this.updateKeepAlive();
-      return;
-    }
-    if (this.local !== undefined) return; // settle() comes by after each flush
-    this.spaceArmed = true;
-    const again = (): void => {
-      this.spaceArmed = false;
-      this.drainQueue();
-      this.awaitSpace();
-    };
-    const change = wordChange(i32, headIndex(this.stripe), head, BLOCK_SLICE_MS);
-    if (change === undefined) queueMicrotask(again);
-    else void change.then(again);
   }
 
   ready(): Promise<void> {
@@ -308,60 +222,16 @@ export class StripeWriter implements Writer {
 
   // --- waiting for the disk -----------------------------------------------------------------------
 
-  private acknowledge(lsn: number, wait: Wait | undefined): Promise<number> {
-    const asked = wait?.durability ?? this.options.durability;
-    const durability = STRICTNESS[asked] > STRICTNESS[this.options.durability] ? asked : this.options.durability;
-    if (durability === "async") {
-      this.core.x.doorbell_ring();
-        return Promise.resolve(lsn);
-    }
-    this.demand(lsn, durability === "group");
-    return this.waitFor(lsn, lsn, wait);
+  private acknowledge(lsn: number, durability: Durability, wait: Wait | undefined): Promise<number> {
+    if (durability === "async") return Promise.resolve(lsn);
+    this.waits.demand(lsn, durability === "sync");
+    return this.waits.waitFor(lsn, lsn, wait);
   }
 
   /** A call may ask for more than the log's own durability. */
   private strictest(wait: Wait | undefined): Durability {
     const asked = wait?.durability ?? "async";
     return STRICTNESS[asked] > STRICTNESS[this.options.durability] ? asked : this.options.durability;
-  }
-
-  private waitFor<T>(lsn: number, value: T, wait: Wait | undefined): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const waiter: Waiter = { lsn, resolve: () => resolve(value), reject };
-      this.waiters.add(waiter);
-      if (wait?.signal !== undefined || wait?.timeoutMs !== undefined) {
-        const done = this.limit(wait, () => {
-          this.waiters.remove(waiter);
-          this.updateKeepAlive();
-          return reject;
-        }, lsn);
-        const { resolve: settle, reject: fail } = waiter;
-        waiter.resolve = () => (done(), settle());
-        waiter.reject = (error) => (done(), fail(error));
-      }
-      this.arm();
-    });
-  }
-
-  /** Ends a wait by signal or timeout; `giveUp` takes the wait away and says whom to tell. */
-  private limit(wait: Wait | undefined, giveUp: () => ((error: unknown) => void) | undefined, lsn?: number): () => void {
-    if (wait?.signal === undefined && wait?.timeoutMs === undefined) return () => {};
-    const { signal, timeoutMs } = wait;
-    const what = lsn === undefined ? "the entry was not written" : `entry ${lsn} is written and may still become durable`;
-    const onAbort = (): void => {
-      done();
-      giveUp()?.(new CorewalError("COREWAL_ABORTED", `the wait was aborted: ${what}`, { lsn, cause: signal?.reason }));
-    };
-    const timer = timeoutMs === undefined || timeoutMs === Infinity ? undefined : setTimeout(() => {
-      done();
-      giveUp()?.(new CorewalError("COREWAL_TIMEOUT", `the wait took longer than ${timeoutMs} ms: ${what}`, { lsn }));
-    }, timeoutMs);
-    const done = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", onAbort);
-    };
-    signal?.addEventListener("abort", onAbort);
-    return done;
   }
 
   durable(lsn: number, wait?: Wait): Promise<void> {
@@ -372,8 +242,8 @@ export class StripeWriter implements Writer {
       if (lsn <= x.log_durable_lsn()) return Promise.resolve();
       if (lsn > x.log_last_lsn()) throw outOfRange("COREWAL_INVALID_INPUT", `no entry has LSN ${lsn} yet; the last is ${x.log_last_lsn()}`);
       if (this.ended || x.log_state() !== LOG_OPEN) throw this.refusal(RING_NOT_OPEN);
-      this.demand(lsn, (wait?.durability ?? this.options.durability) !== "sync");
-      return this.waitFor(lsn, undefined, wait);
+      this.waits.demand(lsn, this.strictest(wait) === "sync");
+      return this.waits.waitFor(lsn, undefined, wait);
     } catch (error) {
       return Promise.reject(error as Error);
     }
@@ -381,87 +251,19 @@ export class StripeWriter implements Writer {
 
   async sync(wait?: Wait): Promise<number> {
     checkWait(wait);
-    await this.flushQueue();
+    await this.queue.drained();
     await this.durable(this.core.x.log_last_lsn(), { ...wait, durability: "sync" });
     return this.durableLsn;
   }
 
-  /** Tells the flusher what is waited for: once for everything that this turn of the event loop appends. */
-  private demand(lsn: number, group: boolean): void {
-    if (group) {
-      if (lsn > this.demandGroup) this.demandGroup = lsn;
-    } else if (lsn > this.demandSync) this.demandSync = lsn;
-    if (this.demandScheduled) return;
-    this.demandScheduled = true;
-    // Behind the continuations that are about to run, so that they share one frame.
-    if (this.local !== undefined) queueMicrotask(this.sendDemand);
-    else process.nextTick(this.sendDemand);
-  }
-
-  private readonly sendDemand = (): void => {
-    this.demandScheduled = false;
-    if (this.ended) return;
-    const { x } = this.core;
-    if (this.demandGroup > 0) x.ring_demand(this.stripe, this.demandGroup, 0);
-    if (this.demandSync > 0) x.ring_demand(this.stripe, this.demandSync, 1);
-    this.demandGroup = this.demandSync = 0;
-  };
-
-  private blockUntilDurable(lsn: number, timeoutMs: number): void {
-    const { x, i32 } = this.core;
-    x.ring_demand(this.stripe, lsn, 1);
-    const since = performance.now();
-    for (;;) {
-      const seen = Atomics.load(i32, CTL_WAKE >> 2);
-      if (x.log_durable_lsn() >= lsn) return;
-      const state = x.log_state();
-      if (state === LOG_POISONED) throw this.unknown(lsn);
-      if (state === LOG_CLOSED) throw this.refusal(RING_NOT_OPEN);
-      const left = timeoutMs - (performance.now() - since);
-      if (left <= 0) throw new CorewalError("COREWAL_TIMEOUT", `the wait took longer than ${timeoutMs} ms: entry ${lsn} is written and may still become durable`, { lsn });
-      if (this.local !== undefined) this.local.pump();
-      else Atomics.wait(i32, CTL_WAKE >> 2, seen, Math.min(left, 2 ** 30));
-    }
-  }
-
-  /** Resolves or rejects what the state of the log decides now. */
+  /** Resolves or rejects what the state of the log decides now; an inline flusher calls it after each step. */
   settle(): void {
-    const { x } = this.core;
-    // State first: a durable LSN published before the log was poisoned is then seen.
-    const state = x.log_state();
-    if (this.waiters.size > 0) this.waiters.settle(x.log_durable_lsn());
-    if (state === LOG_POISONED) this.waiters.fail(({ lsn }) => this.unknown(lsn));
-    else if (state === LOG_CLOSED) this.waiters.fail(() => this.refusal(RING_NOT_OPEN));
-    if (this.local !== undefined && this.queue.length > 0) {
-      this.drainQueue();
-      this.awaitSpace();
-    }
-    this.updateKeepAlive();
+    this.waits.settle();
+    if (this.queue.length > 0) this.queue.arm();
   }
 
-  private arm(): void {
-    this.updateKeepAlive();
-    if (this.armed || this.local !== undefined) return;
-    const { i32 } = this.core;
-    for (;;) {
-      const seen = Atomics.load(i32, CTL_WAKE >> 2);
-      this.settle();
-      if (this.waiters.size === 0) return;
-      const change = wordChange(i32, CTL_WAKE >> 2, seen);
-      if (change === undefined) continue;
-      this.armed = true;
-      void change.then(this.woken);
-      return;
-    }
-  }
-
-  private readonly woken = (): void => {
-    this.armed = false;
-    this.arm();
-  };
-
-  private updateKeepAlive(): void {
-    this.keepAlive.hold(this.waiters.size > 0 || this.queue.length > 0);
+  changed(): void {
+    this.keepAlive.hold(!this.ended && (this.waits.size > 0 || this.queue.length > 0));
   }
 
   // --- the end ------------------------------------------------------------------------------------
@@ -501,6 +303,11 @@ export class StripeWriter implements Writer {
     }
   }
 
+  /** Resolves when nothing waits for space any more. */
+  protected drained(): Promise<void> {
+    return this.queue.drained();
+  }
+
   /** Lets the stripe go, at once. Idempotent. */
   end(): void {
     if (this.ended) return;
@@ -514,11 +321,20 @@ export class StripeWriter implements Writer {
 
   // --- refusals -------------------------------------------------------------------------------------
 
-  private full(waitedMs: number): CorewalError {
+  full(waitedMs: number): CorewalError {
     return new CorewalError("COREWAL_FULL", `the ring of stripe ${this.stripe} has no space, after waiting ${Math.round(waitedMs)} ms: the disk is slower than the writer; await ready(), or open the log with a larger ringBytes`);
   }
 
-  private unknown(lsn: number): CorewalError {
+  private queueFull(): CorewalError {
+    const { queueBytes } = this.options;
+    return new CorewalError("COREWAL_FULL", `the ring of stripe ${this.stripe} is full and ${this.queue.bytes} bytes of appends wait for it already (queueBytes ${queueBytes}): await ready() before appending more`);
+  }
+
+  closedError(): Error {
+    return this.refusal(RING_NOT_OPEN);
+  }
+
+  unknown(lsn: number): CorewalError {
     const cause = readFault(this.core);
     return new CorewalError("COREWAL_OUTCOME_UNKNOWN", `entry ${lsn} may or may not be durable: ${cause.message}. Reopen the log: recovery tells`, { lsn, cause });
   }
@@ -537,14 +353,4 @@ export class StripeWriter implements Writer {
     if (code === RING_EXHAUSTED) return new CorewalError("COREWAL_LSN_EXHAUSTED", "the log has given out every LSN that a number holds exactly (2^53): begin a new log");
     return new CorewalError("COREWAL_REVOKED", `this writer stalled for longer than writerStallMs and lost its stripe: the entry was not written; close the writer and attach again`);
   }
-}
-
-function checkWait(wait: Wait | undefined): void {
-  if (wait === undefined) return;
-  if (typeof wait !== "object" || wait === null) throw mistake("COREWAL_INVALID_OPTION", "how to wait is an object { durability, signal, timeoutMs }");
-  const { durability, timeoutMs, signal } = wait;
-  if (durability !== undefined && !(durability in STRICTNESS)) throw mistake("COREWAL_INVALID_OPTION", `durability is ${String(durability)}: it must be sync, group or async`);
-  if (timeoutMs !== undefined && !(typeof timeoutMs === "number" && timeoutMs >= 0)) throw outOfRange("COREWAL_INVALID_OPTION", `timeoutMs is ${String(timeoutMs)}: it must be a number of milliseconds, 0 or more`);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw mistake("COREWAL_INVALID_OPTION", "signal must be an AbortSignal");
-  if (signal?.aborted) throw new CorewalError("COREWAL_ABORTED", "the signal was aborted before: nothing was written", { cause: signal.reason });
 }

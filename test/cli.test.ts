@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { judge, sound } from "../src/cli/demo-check.js";
+import { Records } from "../src/cli/demo-records.js";
 import { openLog } from "../src/index.js";
 
 const CLI = fileURLToPath(new URL("../src/cli.js", import.meta.url));
@@ -36,12 +38,24 @@ function fine(args: string[], input?: string | Buffer): Ran {
   return ran;
 }
 
-/** Wrong use: exit code 2, nothing on stdout, and words that match. */
-function refused(args: string[], words: RegExp, input?: string): void {
-  const ran = corewal(args, input);
-  assert.is(ran.code, 2, `${args.join(" ")}: ${ran.err}`);
-  assert.is(ran.out, "");
-  assert.match(ran.err, words);
+/** Wrong use: exit code 2, nothing on stdout, and words that match. Several at a time: most of it is starting Node. */
+async function refused(...cases: [args: string[], words: RegExp, input?: string][]): Promise<void> {
+  const next = cases.values();
+  const take = async () => {
+    for (const [args, words, input] of next) {
+      const child = spawn(process.execPath, [CLI, ...args], { stdio: "pipe" });
+      child.stdin.on("error", () => {}).end(input ?? "");
+      let out = "";
+      let err = "";
+      child.stdout.on("data", (d: Buffer) => (out += d.toString()));
+      child.stderr.on("data", (d: Buffer) => (err += d.toString()));
+      const code = await new Promise((resolve) => child.on("close", resolve));
+      assert.is(code, 2, `${args.join(" ")}: ${err}`);
+      assert.is(out, "");
+      assert.match(err, words);
+    }
+  };
+  await Promise.all([take(), take(), take(), take()]);
 }
 
 const jsonLines = (text: string) =>
@@ -58,54 +72,55 @@ test("help and version are data: on stdout, exit code 0", () => {
   assert.match(fine(["--version"]).out, /^\d+\.\d+\.\d+\S*\n$/);
   for (const command of ["append", "dump", "verify", "stat", "demo"]) {
     assert.match(fine([command, "--help"]).out, new RegExp(`^Usage: corewal ${command} `));
-    assert.is(fine(["help", command]).out, fine([command, "-h"]).out);
   }
+  assert.is(fine(["help", "dump"]).out, fine(["dump", "somewhere", "-h"]).out);
 });
 
-test("wrong use of every command: exit code 2 and a line that helps", () => {
+test("wrong use of every command: exit code 2 and a line that helps", async () => {
   const dir = fresh();
-  refused([], /Usage/);
-  refused(["dmup", dir], /did you mean dump\?/);
-  refused(["constructor"], /no command/);
-  refused(["--verbose"], /no flag "--verbose"/);
-  for (const command of ["append", "dump", "verify", "stat"]) {
-    refused([command], /DIR is missing[\s\S]*Usage: corewal/);
-    refused([command, ""], /DIR is empty/);
-    refused([command, dir, "more"], /"more" is one argument too many/);
-    refused([command, dir, "--jsn"], /no flag --jsn, did you mean --json\?/);
-    refused([command, dir, "-x"], /no flag -x/);
-  }
-  refused(["append", dir, "--workers", "0"], /--workers is "0": it must be a whole number from 1 to 64/);
-  refused(["append", dir, "--workers", "65"], /from 1 to 64/);
-  refused(["append", dir, "--workers", "two"], /--workers/);
-  refused(["append", dir, "--workers"], /--workers/);
-  refused(["append", dir, "--durability", "maybe"], /must be group, sync or async/);
-  refused(["append", dir, "--topology", "per-core"], /this version has striped only/);
-  refused(["append", dir, "--topology", "ring"], /must be striped/);
-  for (const bad of ["0", "1.5", "x", "", "1e3", "9007199254740992"]) {
-    refused(["dump", dir, "--from", bad], /--from/);
-    refused(["dump", dir, "--to", bad], /--to/);
-  }
-  refused(["dump", dir, "--from", "-1"], /--from/);
-  refused(["dump", dir, "--from", "5", "--to", "4"], /--from 5 is beyond --to 4/);
-  refused(["dump", dir, "--json", "--raw"], /exclude each other/);
-  refused(["demo", join(place, "no such file")], /cannot read/);
-  refused(["demo", place], /cannot read/);
-  refused(["demo", "--fast"], /no flag --fast/);
+  await refused(
+    [[], /Usage/],
+    [["dmup", dir], /did you mean dump\?/],
+    [["constructor"], /no command/],
+    [["--verbose"], /no flag "--verbose"/],
+    ...["append", "dump", "verify", "stat"].flatMap((command): [string[], RegExp][] => [
+      [[command], /DIR is missing[\s\S]*Usage: corewal/],
+      [[command, ""], /DIR is empty/],
+      [[command, dir, "more"], /"more" is one argument too many/],
+      [[command, dir, "--jsn"], /no flag --jsn, did you mean --json\?/],
+      [[command, dir, "-x"], /no flag -x/],
+    ]),
+    [["append", dir, "--workers", "0"], /--workers is "0": it must be a whole number from 1 to 64/],
+    [["append", dir, "--workers", "65"], /from 1 to 64/],
+    [["append", dir, "--workers", "two"], /--workers/],
+    [["append", dir, "--workers"], /--workers/],
+    [["append", dir, "--durability", "maybe"], /must be group, sync or async/],
+    [["append", dir, "--topology", "per-core"], /this version has striped only/],
+    [["append", dir, "--topology", "ring"], /must be striped/],
+    ...["0", "1.5", "x", "", "1e3", "9007199254740992", "-1"].flatMap((bad): [string[], RegExp][] => [
+      [["dump", dir, "--from", bad], /--from/],
+      [["dump", dir, "--to", bad], /--to/],
+    ]),
+    [["dump", dir, "--from", "5", "--to", "4"], /--from 5 is beyond --to 4/],
+    [["dump", dir, "--json", "--raw"], /exclude each other/],
+    [["demo", join(place, "no such file")], /cannot read/],
+    [["demo", place], /cannot read/],
+    [["demo", "--fast"], /no flag --fast/],
+  );
   assert.not.ok(existsSync(dir), "nothing was created");
 });
 
-test("reading where there is no log: exit code 2, nothing is created", () => {
+test("reading where there is no log: exit code 2, nothing is created", async () => {
   const missing = join(fresh(), "deeper");
   const empty = fresh();
   mkdirSync(empty);
   const file = fresh();
   writeFileSync(file, "not a directory");
-  for (const command of ["dump", "verify", "stat"]) {
-    for (const dir of [missing, empty, file]) refused([command, dir], /COREWAL_NOT_A_LOG/);
-  }
-  refused(["stat", missing, "--watch"], /COREWAL_NOT_A_LOG/);
-  refused(["append", file], /COREWAL_NOT_A_LOG/, "line\n");
+  await refused(
+    ...["dump", "verify", "stat"].flatMap((command) => [missing, empty, file].map((dir): [string[], RegExp] => [[command, dir], /COREWAL_NOT_A_LOG/])),
+    [["stat", missing, "--watch"], /COREWAL_NOT_A_LOG/],
+    [["append", file], /COREWAL_NOT_A_LOG/, "line\n"],
+  );
   assert.not.ok(existsSync(missing));
   assert.equal(readdirSync(empty), []);
   assert.is(readFileSync(file, "utf8"), "not a directory");
@@ -241,7 +256,7 @@ test("dump --json: one object a line, bytes that are no UTF-8 as base64", async 
   await log.append({ kind: "put", key: "clé", value: "value" });
   await log.append({ kind: "put", key: bytes, value: bytes });
   await log.append({ kind: "delete", key: "clé" });
-  await log.append({ kind: "commit", offsets: { topic: 7n } });
+  await log.append({ kind: "commit", offsets: { topic: 7n, other: -1n }, watermark: 9n });
   await log.close();
   const [text, binary, put, binaryPut, del, commit] = jsonLines(fine(["dump", dir, "--json"]).out);
   assert.equal(Object.keys(text!), ["lsn", "term", "epoch", "core", "kind", "timestampMs", "encoding", "value"]);
@@ -265,6 +280,7 @@ test("dump --json: one object a line, bytes that are no UTF-8 as base64", async 
   assert.match(human[1]!, /0xff0080$/);
   assert.match(human[2]!, /put {2}clé = {2}value$/);
   assert.match(human[4]!, /delete {2}clé$/);
+  assert.match(human[5]!, /commit {2}(topic=7 other=-1|other=-1 topic=7) watermark 9$/);
 });
 
 test("dump for people shows no control characters: a log cannot talk to the terminal", () => {
@@ -379,10 +395,34 @@ test("demo kills its own loading process and finds every acknowledged record aga
   assert.equal(readdirSync(place).sort(), before, "its directory is gone");
 });
 
-test("demo of a file without lines: exit code 2", () => {
+test("demo of a file without lines: exit code 2", async () => {
   const file = join(place, "no lines");
   writeFileSync(file, "\n\n\n");
-  refused(["demo", file], /no lines/);
+  await refused([["demo", file], /no lines/]);
+});
+
+test("the demo's judge finds each kind of loss that is planted", async () => {
+  const records = Records.of(Buffer.from(Array.from({ length: 20_000 }, (_, i) => `record ${i}\n`).join("")));
+  const log = await openLog(fresh());
+  const put = (index: number, value: Uint8Array = records.at(index)) => log.append({ kind: "put", key: String(index), value });
+  const acks = new Float64Array(records.count);
+  for (const index of [0, 1, 2]) acks[index] = await put(index);
+  await put(3);
+  assert.ok(sound(await judge(log, records, acks)), "all is well so far");
+
+  acks[4] = await put(4, Buffer.from("record 5")); // other bytes
+  await put(5);
+  acks[5] = log.lastLsn + 1; // acknowledged under another LSN
+  await put(1); // twice
+  await put(20_000, records.at(0)); // invented: no such number
+  await log.append(records.at(6)); // invented: no number at all
+  acks[7] = 1000; // missing
+  const verdict = await judge(log, records, acks);
+  await log.close();
+  assert.not.ok(sound(verdict));
+  const { there, ...counts } = verdict;
+  assert.equal(counts, { recovered: 9, kept: 3, unacknowledged: 1, missing: 1, wrong: 2, twice: 1, invented: 2 });
+  assert.equal([...there.subarray(0, 8)], [1, 1, 1, 1, 1, 1, 0, 0]);
 });
 
 test.run();

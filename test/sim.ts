@@ -1,6 +1,6 @@
-// The crash simulator's command line: node build/js/test/sim.js [--seconds N] [--seed S] [--runs N] [--trace]
+// The crash simulator's command line: node build/js/test/sim.js [--seconds N] [--seed S] [--runs N] [--trace] [--all]
 // Counts seeds up from S until the time or the runs are over; the first that fails is printed with the
-// command that replays it.
+// command that replays it. With --all it goes on and lists every seed that fails.
 
 import { parseArgs } from "node:util";
 import { newCounts, simulate } from "./support/simulation.js";
@@ -11,6 +11,7 @@ const { values } = parseArgs({
     seed: { type: "string" },
     runs: { type: "string" },
     trace: { type: "boolean", default: false },
+    all: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
   },
 });
@@ -25,7 +26,8 @@ let seed = first;
 
 for (let run = 0; run < runs && (runs < Infinity || elapsed() < Number(values.seconds)); run++, seed++) {
   failure = await simulate(seed, counts, values.trace ? (text) => console.error(`  ${text}`) : undefined);
-  if (failure !== undefined) break;
+  if (failure !== undefined && !values.all) break;
+  if (failure !== undefined) console.log(`seed ${seed}: ${failure.split("\n")[0]}`);
 }
 
 const seconds = elapsed();

@@ -8,7 +8,7 @@ import { codeOf, errorFromText } from "../errors.js";
 import { openLog } from "../index.js";
 import type { Durability, LogHandle } from "../types.js";
 import type { FromWorker, ToWorker } from "./append-worker.js";
-import { oneOf, parse, UsageError, wholeNumber, type Command } from "./command.js";
+import { Failure, oneOf, parse, UsageError, wholeNumber, type Command } from "./command.js";
 import { counted, duration, entriesOf, size, thousands } from "./format.js";
 import { BlockCutter } from "./lines.js";
 import { complain, print } from "./output.js";
@@ -75,8 +75,10 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
     complain(failure.message, "append");
     return 1;
   }
-  if (failure !== undefined) throw failure;
-  return 0;
+  if (failure === undefined) return 0;
+  const last = log.durableLsn;
+  complain(last > log.recovery.lastLsn ? `LSN ${log.recovery.lastLsn + 1} to ${last} of this run are durable` : "nothing of this run is known to be durable", "append");
+  throw failure;
 }
 
 /** Size of standard input if it is a file. */
@@ -100,7 +102,7 @@ function report({ entries, bytes, firstLsn, lastLsn, skippedEmpty }: Total, seco
   }
 }
 
-class LineTooLong extends Error {}
+class LineTooLong extends Failure {}
 
 interface Total {
   entries: number;
@@ -137,7 +139,7 @@ class Load {
       worker.on("message", (message: FromWorker) => this.#hear(member, message));
       worker.on("error", (error) => this.#fail(error));
       worker.on("exit", () => {
-        if (!member.ended && !this.#stopping) this.#fail(new Error("a worker thread ended before its work was done"));
+        if (!member.ended && !this.#stopping) this.#fail(new Failure("a worker thread ended before its work was done"));
       });
       this.#crew.push(member);
     }

@@ -1,7 +1,7 @@
 // What the commands share: their shape, their arguments, and the mistake that ends with exit code 2.
 
 import { readFileSync } from "node:fs";
-import { parseArgs, type ParseArgsConfig } from "node:util";
+import { parseArgs } from "node:util";
 
 export interface Context {
   /** The file that this process and its workers start from: import.meta.url of cli.ts. */
@@ -20,14 +20,19 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-type Flags = NonNullable<ParseArgsConfig["options"]>;
+/** Something went wrong that words explain better than a stack: exit code 1. */
+export class Failure extends Error {
+  override readonly name = "Failure";
+}
+
+type Flags = Record<string, { type: "string" | "boolean" }>;
+type Values<F extends Flags> = { [Name in keyof F]?: F[Name]["type"] extends "string" ? string : boolean };
 
 /** Flags and positional arguments; anything unknown, missing or too much is a UsageError. */
-export function parse<F extends Flags>(argv: string[], flags: F, required: string[], optional: string[] = []) {
-  const config = { args: argv, options: flags, allowPositionals: true, strict: true } as const;
-  let parsed: ReturnType<typeof parseArgs<typeof config>>;
+export function parse<F extends Flags>(argv: string[], flags: F, required: string[], optional: string[] = []): { flags: Values<F>; args: string[] } {
+  let parsed: { values: object; positionals: string[] };
   try {
-    parsed = parseArgs(config);
+    parsed = parseArgs({ args: argv, options: flags, allowPositionals: true, strict: true });
   } catch (error) {
     // Node explains at length how to pass a value that starts with a dash; its first sentence names the flag.
     const text = (error as Error).message.split(/\. |\n/, 1)[0]!;
@@ -41,7 +46,7 @@ export function parse<F extends Flags>(argv: string[], flags: F, required: strin
   const extra = given[required.length + optional.length];
   if (extra !== undefined) throw new UsageError(`${JSON.stringify(extra)} is one argument too many`);
   if (given.includes("")) throw new UsageError(`${[...required, ...optional][given.indexOf("")]} is empty`);
-  return { flags: parsed.values, args: given };
+  return { flags: parsed.values as Values<F>, args: given };
 }
 
 /** A flag's value as a positive whole number. */

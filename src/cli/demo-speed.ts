@@ -3,7 +3,7 @@
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { openLog } from "../index.js";
-import type { Log } from "../types.js";
+import type { Durability, Log } from "../types.js";
 import type { Records } from "./demo-records.js";
 import { size, thousands } from "./format.js";
 import { keepInFlight } from "./in-flight.js";
@@ -13,18 +13,18 @@ const ROUND_MS = 600;
 const ROUND_BYTES_MAX = 256 * 1024 * 1024;
 
 interface Round {
-  durability: string;
+  durability: Durability;
   inFlight: number;
   run(log: Log, next: () => Uint8Array | undefined): Promise<void>;
 }
 
-const appends = (durability: "sync" | "group" | "async", inFlight: number): Round => ({
+const appends = (durability: Durability, inFlight: number): Round => ({
   durability,
   inFlight,
   run: (log, next) =>
     keepInFlight(inFlight, () => {
       const value = next();
-      return value === undefined ? undefined : log.append(value, { durability });
+      return value === undefined ? undefined : log.append(value);
     }),
 });
 
@@ -33,7 +33,7 @@ const ROUNDS: Round[] = [
     durability: "sync",
     inFlight: 1,
     async run(log, next) {
-      for (let value = next(); value !== undefined; value = next()) log.appendSync(value, { durability: "sync" });
+      for (let value = next(); value !== undefined; value = next()) log.appendSync(value);
     },
   },
   appends("group", 1),
@@ -81,7 +81,7 @@ function supply(records: Records) {
 
 async function measure(dir: string, records: Records, round: Round) {
   const place = mkdtempSync(join(dir, "speed-"));
-  const log = await openLog(place);
+  const log = await openLog(place, { durability: round.durability });
   try {
     log.appendSync(records.at(0)); // the first append makes the segment: not what is measured here
     const fsyncsBefore = log.stats().fsyncs;

@@ -1,6 +1,7 @@
 // The demo's victim: a process whose threads append the records until it is killed. It never closes the log.
 
 import { readFileSync } from "node:fs";
+import type { Worker } from "node:worker_threads";
 import { errorFromText } from "../errors.js";
 import { openLog } from "../index.js";
 import { parse, wholeNumber, type Command } from "./command.js";
@@ -19,15 +20,23 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
 
   const records = Records.of(readFileSync(file!));
   const log = await openLog(dir!, { stripes: threads + 1 });
-  await new Promise((_, reject) => {
-    for (let thread = 0; thread < threads; thread++) {
-      const worker = startWorker(entry, "demo", { handle: log.handle, records: records.shared, inFlight, thread, threads } satisfies Share);
-      worker.on("error", reject);
-      worker.on("message", (message: { error?: string }) => {
-        if (message.error !== undefined) reject(errorFromText(message.error));
-      });
-    }
-  });
+  const workers: Worker[] = [];
+  try {
+    await new Promise((_, reject) => {
+      for (let thread = 0; thread < threads; thread++) {
+        const worker = startWorker(entry, "demo", { handle: log.handle, records: records.shared, inFlight, thread, threads } satisfies Share);
+        workers.push(worker);
+        worker.on("error", reject);
+        worker.on("message", (message: { error?: string }) => {
+          if (message.error !== undefined) reject(errorFromText(message.error));
+        });
+      }
+    });
+  } finally {
+    // One thread has failed: nothing may keep this process, for the other side waits for its end.
+    process.stdin.destroy();
+    await Promise.all(workers.map((worker) => worker.terminate()));
+  }
   return 1;
 }
 

@@ -6,9 +6,10 @@ import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { fromSystem } from "../errors.js";
 import { openLog } from "../index.js";
 import { verifyLog } from "../verify.js";
-import { parse, type Command } from "./command.js";
+import { Failure, parse, type Command } from "./command.js";
 import { judge, sound, type Verdict } from "./demo-check.js";
 import { cities, linesOf, Records } from "./demo-records.js";
 import { showSpeed } from "./demo-speed.js";
@@ -36,7 +37,7 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
   const parsed = parse(argv, { keep: { type: "boolean" } }, [], ["FILE"]);
   const source = parsed.args[0] === undefined ? cities(entry) : linesOf(parsed.args[0]);
   const records = Records.of(source.bytes);
-  const place = mkdtempSync(join(tmpdir(), "corewal-demo-"));
+  const place = guard(tmpdir(), () => mkdtempSync(join(tmpdir(), "corewal-demo-")));
   const leftovers = cleanUpAtExit(place, parsed.flags.keep === true);
 
   const paint = paintFor(process.stdout);
@@ -46,16 +47,18 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
   const more = (text: string) => say(`            ${text}`);
   const mark = (good: boolean) => (good ? paint.green("✓") : paint.red("✗"));
 
-  const times = records.copies > 1 ? `, each ${records.copies} times,` : "";
-  say(`${thousands(records.lines)} ${source.name}${times} ${size(records.bytes)}${source.cut ? ", the beginning of the file" : ""}`);
+  const times = records.copies > 1 ? `, each ${records.copies} times` : "";
+  say(`${thousands(records.lines)} ${source.name}${times}, ${size(records.bytes)}${source.cut ? ", the beginning of the file" : ""}`);
   say(`into ${place}${inMemory(place) ? paint.yellow(": in memory (tmpfs), where fsync costs nothing; set TMPDIR to a place on a disk") : ""}`);
   say();
 
   const inFlight = Math.max(1, Math.min(IN_FLIGHT_MAX, Math.floor(records.count / (THREADS * 100))));
   const recordsFile = join(place, "records");
   const dir = join(place, "log");
-  mkdirSync(dir);
-  writeFileSync(recordsFile, source.bytes);
+  guard(place, () => {
+    mkdirSync(dir);
+    writeFileSync(recordsFile, source.bytes);
+  });
 
   step("load", `a process with ${THREADS} threads appends, each with ${inFlight} appends in flight`);
   const victim = spawn(process.execPath, [fileURLToPath(entry), "demo-victim", dir, recordsFile, String(THREADS), String(inFlight)], {
@@ -110,6 +113,14 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
   return passed ? 0 : 1;
 }
 
+function guard<T>(place: string, prepare: () => T): T {
+  try {
+    return prepare();
+  } catch (error) {
+    throw fromSystem(error, "preparing the demo", place);
+  }
+}
+
 /** Removes the directory and the victim however this process ends, unless it is killed itself. */
 function cleanUpAtExit(place: string, keep: boolean): { victim: ChildProcess | undefined } {
   const leftovers: { victim: ChildProcess | undefined } = { victim: undefined };
@@ -150,7 +161,7 @@ async function killHalfWay(victim: ChildProcess, records: Records) {
         const whole = bytes.length - (bytes.length % REPORT_BYTES);
         for (let at = 0; at < whole; at += REPORT_BYTES) {
           const index = bytes.readDoubleLE(at);
-          if (ackLsns[index] !== 0) return reject(new Error(`the victim reported record ${index}, which is unknown or was reported before`));
+          if (ackLsns[index] !== 0) return reject(new Failure(`the victim reported record ${index}, which is unknown or was reported before`));
           ackLsns[index] = bytes.readDoubleLE(at + 8);
           acknowledged++;
         }
@@ -164,7 +175,7 @@ async function killHalfWay(victim: ChildProcess, records: Records) {
       // Not `exit`: what it reported before it died may still be in the pipe, and counts.
       victim.on("close", (code, signal) => {
         if (end > 0) resolve();
-        else reject(new Error(`the loading process ended by itself (${signal ?? `exit code ${code}`}) after ${acknowledged} acknowledgements`));
+        else reject(new Failure(`the loading process ended by itself (${signal ?? `exit code ${code}`}) after ${acknowledged} acknowledgements`));
       });
     });
   } finally {

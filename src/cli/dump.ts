@@ -1,7 +1,7 @@
 // `corewal dump`: entries in LSN order, for people, as JSON lines, or as the bytes that went in.
 
 import { isUtf8 } from "node:buffer";
-import { openLog } from "../index.js";
+import { decodeCommit, openLog } from "../index.js";
 import type { Entry, RecoveryReport } from "../types.js";
 import { parse, UsageError, wholeNumber, type Command } from "./command.js";
 import { harmless, size, time } from "./format.js";
@@ -97,12 +97,21 @@ function addHuman(cut: boolean): (output: Output, entry: Entry) => void {
     const text = isUtf8(bytes) ? harmless(textOf(bytes, true)) : `0x${Buffer.from(bytes).toString("hex")}`;
     return cut && text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}… (${size(bytes.length)})` : text;
   };
-  return (output, { lsn, kind, timestampMs, key, value }) => {
+  return (output, entry) => {
+    const { lsn, kind, timestampMs, key, value } = entry;
     const parts = [String(lsn), time(timestampMs), kind];
     if (key !== undefined) parts.push(kind === "put" ? `${shown(key)} =` : shown(key));
-    if (kind !== "delete") parts.push(shown(value));
+    if (kind === "commit") parts.push(offsetsOf(entry));
+    else if (kind !== "delete") parts.push(shown(value));
     output.addText(`${parts.join("  ")}\n`);
   };
+}
+
+function offsetsOf(entry: Entry): string {
+  const { offsets, watermark } = decodeCommit(entry);
+  const parts = Object.entries(offsets).map(([name, offset]) => `${harmless(name)}=${offset}`);
+  if (watermark !== undefined) parts.push(`watermark ${watermark}`);
+  return parts.join(" ");
 }
 
 export const command: Command = { help, run };

@@ -3,7 +3,7 @@
 
 import { once } from "node:events";
 import { codeOf, CorewalError } from "../errors.js";
-import { UsageError } from "./command.js";
+import { Failure, UsageError } from "./command.js";
 
 /** Bytes that are gathered before they are written: large enough that the system call costs nothing. */
 const PIECE_BYTES = 256 * 1024;
@@ -34,28 +34,39 @@ export function endQuietlyWithoutReader(): void {
 export class Output {
   #parts: Uint8Array[] = [];
   #bytes = 0;
+  /** Text at the end, not encoded yet: once for many pieces. */
+  #text = "";
 
   /** Keeps the bytes until flush: do not change them. */
   add(part: Uint8Array): void {
+    this.#encode();
     this.#parts.push(part);
     this.#bytes += part.length;
   }
 
   addText(text: string): void {
-    this.add(Buffer.from(text));
+    this.#text += text;
   }
 
   /** True when enough is gathered to be worth a write. */
   get full(): boolean {
-    return this.#bytes >= PIECE_BYTES;
+    return this.#bytes + this.#text.length >= PIECE_BYTES;
   }
 
   async flush(): Promise<void> {
+    this.#encode();
     if (this.#bytes === 0) return;
     const piece = Buffer.concat(this.#parts, this.#bytes);
     this.#parts = [];
     this.#bytes = 0;
     if (!process.stdout.write(piece)) await once(process.stdout, "drain");
+  }
+
+  #encode(): void {
+    if (this.#text === "") return;
+    const text = this.#text;
+    this.#text = "";
+    this.add(Buffer.from(text));
   }
 }
 
@@ -67,7 +78,7 @@ export function exitCodeOf(error: unknown): 1 | 2 {
 
 /** An error in words: what, where, and its code to look up. An error that is not ours is a bug and shows its stack. */
 export function explain(error: unknown): string {
-  if (error instanceof UsageError) return error.message;
+  if (error instanceof UsageError || error instanceof Failure) return error.message;
   const code = codeOf(error);
   if (!code?.startsWith("COREWAL_")) return error instanceof Error ? (error.stack ?? error.message) : String(error);
   const { message, file, offset, lsn } = error as CorewalError;

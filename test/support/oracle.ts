@@ -46,7 +46,7 @@ export class Oracle {
   /** The highest term under which anything was ever durable: no later one may be the same. */
   private durableTerm = 0;
   /** LSNs that a simulated dead thread took with it: only these may be holes. */
-  readonly ghosts = new Set<number>();
+  private readonly ghosts = new Set<number>();
   /** What is certain and will stay, by LSN - 1. */
   private settled: Settled[] = [];
   private operations: Operation[] = [];
@@ -71,6 +71,12 @@ export class Oracle {
     for (const item of items) if (item.id !== 0) this.byId.set(item.id, operation);
     this.returned = undefined;
     return operation;
+  }
+
+  /** A thread died after it had taken these LSNs. */
+  lose(first: number, count: number): void {
+    for (let lsn = first; lsn < first + count; lsn++) this.ghosts.add(lsn);
+    this.returned = undefined;
   }
 
   /** The log named the LSN of an operation. */

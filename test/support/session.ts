@@ -70,7 +70,8 @@ export class Session {
     else if (roll < 86) await this.detach(hand);
     else if (roll < 89) await this.read();
     else if (roll < 90) await this.readOnly();
-    else if (roll < 91) this.haunt();
+    else if (roll < 91) await this.readBroken();
+    else if (roll < 92) this.haunt();
     else await this.rest();
   }
 
@@ -269,6 +270,26 @@ export class Session {
     if (one?.lsn !== other?.lsn || (one !== undefined && Buffer.compare(one.value, other!.value) !== 0)) throw new Violation(`get(${from}) is not what read() shows`);
   }
 
+  /** A disk that cannot be read stops whoever reads, with the right word, and nobody else. */
+  private async readBroken(): Promise<void> {
+    const { world, log } = this;
+    const { disk } = world;
+    const before = disk.failures;
+    disk.faults.readError = 0.3;
+    try {
+      await world.readAll(log);
+    } catch (error) {
+      if (disk.down) throw new Crashed();
+      if (disk.failures === before || codeOf(error) !== "COREWAL_IO") throw error;
+    } finally {
+      disk.faults.readError = 0;
+      // The flusher saw nothing of it.
+      world.failuresAtOpen += disk.failures - before;
+    }
+    const { state } = log.stats();
+    if (state !== "open" && !world.failed) throw new Violation(`a failed read made the log ${state}`);
+  }
+
   private async readOnly(): Promise<void> {
     if (this.world.oracle.proven > 0) await this.world.readOnly();
   }
@@ -313,7 +334,7 @@ export class Session {
       Atomics.or(longs, (block + STRIPE_STATE) >> 3, 1n << 32n);
       const count = world.random.between(1, 3);
       const first = Number(Atomics.add(longs, CTL_NEXT_LSN >> 3, BigInt(count)));
-      for (let lsn = first; lsn < first + count; lsn++) world.oracle.ghosts.add(lsn);
+      world.oracle.lose(first, count);
       world.trace(`a thread dies with LSN ${first} to ${first + count - 1}`);
       this.haunted = true;
       return;

@@ -62,7 +62,7 @@ function strike(world: World, counts: Counts, where: string): void {
   world.die(power);
 }
 
-/** One process, from opening to its end. Returns whether it closed the log properly. */
+/** One process, from opening to its end. Returns whether it left a log that is closed properly. */
 async function live(world: World, counts: Counts, wasClean: boolean): Promise<boolean> {
   const { random, disk } = world;
   if (random.chance(0.1) && world.oracle.proven > 0) await world.readOnly();
@@ -71,7 +71,7 @@ async function live(world: World, counts: Counts, wasClean: boolean): Promise<bo
 
   const session = new Session(world, world.log!);
   if (random.chance(0.65)) disk.crashAt = disk.operations + random.between(1, world.config.crashWithin);
-  if (random.chance(0.8)) world.arm();
+  if (random.chance(0.8)) world.arm(false);
   if (random.chance(0.08)) disk.space = random.below(2 * (world.config.options.segmentBytes ?? 0));
   try {
     await session.run(random.between(0, world.config.steps));
@@ -103,13 +103,16 @@ async function live(world: World, counts: Counts, wasClean: boolean): Promise<bo
 }
 
 function closed(world: World, counts: Counts): boolean {
+  const { recovery } = world.log!;
+  // What a former process left without a footer stays so until something is appended: closing writes nothing else.
+  const clean = recovery.clean || recovery.copied !== undefined || world.log!.stats().segmentsBegun > 0;
   world.log = undefined;
   world.disarm();
   count(counts, "close");
   // What a close says is durable needs no cache.
   if (world.random.chance(0.5)) world.die(true);
   world.disk.crashAt = Infinity;
-  return true;
+  return clean;
 }
 
 /** Everybody has an answer, and then the process dies: with a disk that works, all of it is there again. */
@@ -148,7 +151,7 @@ async function recover(world: World, counts: Counts, wasClean: boolean): Promise
   for (let attempt = 0; ; attempt++) {
     const failures = disk.failures;
     if (random.chance(0.4)) disk.crashAt = disk.operations + random.between(1, random.pick([5, 15, 40]));
-    if (attempt < FAULTY_ATTEMPTS_MAX && random.chance(0.3)) world.arm();
+    if (attempt < FAULTY_ATTEMPTS_MAX && random.chance(0.3)) world.arm(true);
     if (attempt < FAULTY_ATTEMPTS_MAX && random.chance(0.05)) disk.space = random.below(20000);
     try {
       const log = await world.open();

@@ -179,8 +179,9 @@ export class World {
   }
 
   /** From now on the disk fails now and then, as this run's configuration says. */
-  arm(): void {
+  arm(reading: boolean): void {
     this.disk.faults = { ...NO_FAULTS, ...this.config.faults };
+    if (!reading) this.disk.faults.readError = 0;
   }
 
   disarm(): void {

@@ -1,0 +1,53 @@
+// Packs the package, installs the tarball into an empty project, and uses it as a user would.
+
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const TARBALL_BYTES_MAX = 200_000;
+const npm = (args, cwd) => execFileSync("npm", [...args, "--loglevel=error"], { cwd, encoding: "utf8" });
+const project = mkdtempSync(join(tmpdir(), "corewal-package-"));
+let passed = 0;
+function ok(condition, what) {
+  if (!condition) throw new Error(`package: ${what}`);
+  console.log(`ok   ${what}`);
+  passed++;
+}
+
+try {
+  const [packed] = JSON.parse(npm(["pack", "--json", "--pack-destination", project], root).replace(/^[^[]*/, ""));
+  ok(packed.size < TARBALL_BYTES_MAX, `the tarball has ${packed.size} bytes, at most ${TARBALL_BYTES_MAX}`);
+  ok(!packed.files.some((f) => /^(test|src|bench|assembly)\//.test(f.path)), "it holds only what users need");
+  writeFileSync(join(project, "package.json"), JSON.stringify({ name: "user", version: "1.0.0", type: "module" }));
+  npm(["install", join(project, packed.filename), "--no-audit", "--no-fund"], project);
+  const installed = JSON.parse(readFileSync(join(project, "node_modules/corewal/package.json"), "utf8"));
+  ok(Object.keys(installed.dependencies ?? {}).length === 0, "it has no runtime dependencies");
+  writeFileSync(
+    join(project, "main.js"),
+    `import { openLog, attachLog } from "corewal";
+import { Worker, isMainThread, workerData } from "node:worker_threads";
+if (isMainThread) {
+  const log = await openLog("data");
+  const done = new Promise((resolve, reject) => new Worker(new URL(import.meta.url), { workerData: log.handle }).once("exit", resolve).once("error", reject));
+  await log.append("from the main thread");
+  await done;
+  const values = [];
+  for await (const entry of log.read()) values.push(Buffer.from(entry.value).toString());
+  await log.close();
+  console.log(values.sort().join("; "));
+} else {
+  const writer = await attachLog(workerData);
+  await writer.append("from a worker");
+  await writer.close();
+}
+`,
+  );
+  ok(execFileSync(process.execPath, ["main.js"], { cwd: project, encoding: "utf8" }).trim() === "from a worker; from the main thread", "import, append from two threads, read");
+  ok(JSON.parse(execFileSync("npx", ["corewal", "verify", "data", "--json"], { cwd: project, encoding: "utf8" })).ok, "npx corewal verify");
+} finally {
+  rmSync(project, { recursive: true, force: true });
+}
+console.log(`\n${passed} passed, 0 failed, 0 skipped`);

@@ -1,0 +1,128 @@
+// From the durable LSN back to the promises that wait for it: one thread's waits, and what it tells the
+// flusher about them.
+//
+// It must never resolve a promise before the durable LSN covers it.
+
+import { CTL_WAKE, LOG_CLOSED, LOG_POISONED } from "../assembly/layout.js";
+import type { Core } from "./core.js";
+import type { Wait } from "./types.js";
+import { limitWait, timedOut, wordChange } from "./wait.js";
+import { WaiterQueue, type Waiter } from "./waiters.js";
+
+/** What the waits need of the writer that they belong to. */
+export interface WaitsOwner {
+  readonly core: Core;
+  readonly stripe: number;
+  /** An inline flusher in this thread settles after each step, so nothing has to be woken. */
+  readonly settledByFlusher: boolean;
+  /** The log was poisoned while the entry was on its way. */
+  unknown(lsn: number): Error;
+  /** The log was closed. */
+  closedError(): Error;
+  /** Waits came or went. */
+  changed(): void;
+}
+
+export class DurableWaits {
+  private readonly waiters = new WaiterQueue();
+  private armed = false;
+  private demandGroup = 0;
+  private demandSync = 0;
+  private demandScheduled = false;
+
+  constructor(private readonly owner: WaitsOwner) {}
+
+  get size(): number {
+    return this.waiters.size;
+  }
+
+  /** Tells the flusher what is waited for: once for everything that this turn of the event loop appends. */
+  demand(lsn: number, immediate: boolean): void {
+    if (immediate) this.demandSync = Math.max(this.demandSync, lsn);
+    else this.demandGroup = Math.max(this.demandGroup, lsn);
+    if (this.demandScheduled) return;
+    this.demandScheduled = true;
+    // Behind the continuations that are about to run, so that what they append shares the frame.
+    if (this.owner.settledByFlusher) queueMicrotask(this.sendDemand);
+    else process.nextTick(this.sendDemand);
+  }
+
+  private readonly sendDemand = (): void => {
+    this.demandScheduled = false;
+    const { core, stripe } = this.owner;
+    if (this.demandGroup > 0) core.x.ring_demand(stripe, this.demandGroup, 0);
+    if (this.demandSync > 0) core.x.ring_demand(stripe, this.demandSync, 1);
+    this.demandGroup = this.demandSync = 0;
+  };
+
+  /** Resolves with `value` when `lsn` is durable. */
+  waitFor<T>(lsn: number, value: T, wait: Wait | undefined): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = { lsn, value, resolve: resolve as (value: unknown) => void, reject };
+      this.waiters.add(waiter);
+      if (wait !== undefined) {
+        const done = limitWait(wait, lsn, (error) => {
+          this.waiters.remove(waiter);
+          this.owner.changed();
+          reject(error);
+        });
+        const { resolve: settle, reject: fail } = waiter;
+        waiter.resolve = (v) => (done(), settle(v));
+        waiter.reject = (error) => (done(), fail(error));
+      }
+      this.arm();
+    });
+  }
+
+  /** Blocks the thread until `lsn` is durable. */
+  block(lsn: number, timeoutMs: number, pump: (() => void) | undefined): void {
+    const { core, stripe } = this.owner;
+    const { x, i32 } = core;
+    x.ring_demand(stripe, lsn, 1);
+    const since = performance.now();
+    for (;;) {
+      const seen = Atomics.load(i32, CTL_WAKE >> 2);
+      const state = x.log_state();
+      if (x.log_durable_lsn() >= lsn) return;
+      if (state === LOG_POISONED) throw this.owner.unknown(lsn);
+      if (state === LOG_CLOSED) throw this.owner.closedError();
+      const left = timeoutMs - (performance.now() - since);
+      if (left <= 0) throw timedOut(timeoutMs, lsn);
+      if (pump === undefined) Atomics.wait(i32, CTL_WAKE >> 2, seen, left);
+      else pump();
+    }
+  }
+
+  /** Resolves or rejects what the state of the log decides now. */
+  settle(): void {
+    const { core } = this.owner;
+    // State first: a durable LSN that was published before the log was poisoned is then seen.
+    const state = core.x.log_state();
+    if (this.waiters.size > 0) this.waiters.settle(core.x.log_durable_lsn());
+    if (state === LOG_POISONED) this.waiters.fail(({ lsn }) => this.owner.unknown(lsn));
+    else if (state === LOG_CLOSED) this.waiters.fail(() => this.owner.closedError());
+    this.owner.changed();
+  }
+
+  /** Sees to it that settle() runs at the next wake-up, as long as somebody waits. */
+  private arm(): void {
+    if (this.waiters.size === 1) this.owner.changed();
+    if (this.armed || this.owner.settledByFlusher) return;
+    const { i32 } = this.owner.core;
+    for (;;) {
+      const seen = Atomics.load(i32, CTL_WAKE >> 2);
+      this.settle();
+      if (this.waiters.size === 0) return;
+      const change = wordChange(i32, CTL_WAKE >> 2, seen);
+      if (change === undefined) continue;
+      this.armed = true;
+      void change.then(this.woken);
+      return;
+    }
+  }
+
+  private readonly woken = (): void => {
+    this.armed = false;
+    this.arm();
+  };
+}

@@ -1,0 +1,10 @@
+// kill.test.ts, ten times as long. COREWAL_SEED replays the choices of an earlier run.
+
+import { test } from "uvu";
+import { killRounds } from "./support/kill.js";
+
+const seed = process.env.COREWAL_SEED;
+
+test("invariants 1, 2, 3: 50 kills", () => killRounds(50, seed === undefined ? undefined : Number(seed)));
+
+test.run();

@@ -1,0 +1,8 @@
+// One writer thread of kill-victim.ts.
+
+import { workerData } from "node:worker_threads";
+import { attachLog, type LogHandle } from "../../src/index.js";
+import { appendForEver } from "../support/kill-writer.js";
+
+const { handle, id, depth } = workerData as { handle: LogHandle; id: number; depth: number };
+await appendForEver(await attachLog(handle), id, depth);
