@@ -1,5 +1,6 @@
-// Everything that a fresh clone lacks: `node scripts/setup.mjs dist` makes what `npm run demo` runs,
-// `node scripts/setup.mjs test` what `npm test` runs. Says one line for each thing that it has to do, else nothing.
+// Everything that a fresh clone lacks: `node scripts/setup.mjs` installs, `node scripts/setup.mjs dist` also makes what
+// `npm run demo` runs, `node scripts/setup.mjs test` what `npm test` runs. Says one line for each thing that it has to
+// do, else nothing.
 
 import { spawnSync } from "node:child_process";
 import { readFileSync, readdirSync, statSync } from "node:fs";
@@ -72,15 +73,16 @@ async function test() {
 }
 
 const JOBS = { dist, test };
-const job = JOBS[process.argv[2]];
-if (job === undefined) {
-  say(`name what to make: node scripts/setup.mjs ${Object.keys(JOBS).join(" | ")}`);
+const [name] = process.argv.slice(2);
+if (name !== undefined && !Object.hasOwn(JOBS, name)) {
+  say(`there is no ${name} to make: node scripts/setup.mjs [${Object.keys(JOBS).join(" | ")}]`);
   process.exit(2);
 }
-if (Number(process.versions.node.split(".")[0]) < NODE_MAJOR_MIN) fail(`Node.js ${NODE_MAJOR_MIN} or later is needed, this is ${process.versions.node}`);
+if (Number(process.versions.node.split(".")[0]) < NODE_MAJOR_MIN)
+  fail(`Node.js ${NODE_MAJOR_MIN} or later is needed, this is ${process.versions.node}`);
 install();
 try {
-  await job();
+  if (name !== undefined) await JOBS[name]();
 } catch (error) {
   fail(error.message);
 }

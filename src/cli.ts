@@ -12,7 +12,10 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command:
   dump: { summary: "print entries, in order", load: () => import("./cli/dump.js") },
   verify: { summary: "check every byte, change nothing", load: () => import("./cli/verify.js") },
   stat: { summary: "show segments, ranges, sizes and who holds the log", load: () => import("./cli/stat.js") },
-  demo: { summary: "kill a loading process in full flight, reopen, show that nothing acknowledged is lost", load: () => import("./cli/demo.js") },
+  demo: {
+    summary: "kill a loading process in full flight, reopen, show that nothing acknowledged is lost",
+    load: () => import("./cli/demo.js"),
+  },
 };
 
 /** What `demo` starts as its victim; nothing to call by hand. */

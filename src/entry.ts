@@ -115,7 +115,11 @@ function encodeCommit(offsets: unknown, watermark: unknown): Uint8Array {
     if (value < I64_MIN || value > I64_MAX) throw outOfRange("COREWAL_INVALID_INPUT", `${what} is ${value}: it must fit 64 bits with sign`);
     return value;
   };
-  const names = Object.entries(offsets).map(([name, offset]) => ({ name: Buffer.from(name), offset: check(`offset ${name}`, offset) }));
+  const names = Object.entries(offsets).map(([name, offset]) => {
+    // Two of them would become one in UTF-8.
+    if (/\p{Surrogate}/u.test(name)) throw outOfRange("COREWAL_INVALID_INPUT", "a name in a commit's offsets has half a surrogate pair, which UTF-8 cannot hold");
+    return { name: Buffer.from(name), offset: check(`offset ${name}`, offset) };
+  });
   const bytes = new Uint8Array(16 + names.reduce((sum, n) => sum + 12 + n.name.length, 0));
   const v = new DataView(bytes.buffer);
   v.setUint32(0, watermark === undefined ? 0 : 1, true);
@@ -179,7 +183,9 @@ export function decodeEntries(core: Core, at: number, header: FrameHeader, from:
     const next = payload + ((payloadBytes + 7) & ~7);
     const lsns = kind === KIND_VOID ? Number(v.getBigUint64(payload, true)) : kind < KIND_VOID ? 1 : 0;
     const last = lsn + Math.max(lsns, 1) - 1;
-    if (last >= from && lsn <= to && (kind < KIND_VOID || internal)) {
+    const name = NAMES[kind];
+    // A kind that this version does not know takes its LSNs and is passed over.
+    if (name !== undefined && last >= from && lsn <= to && (kind < KIND_VOID || internal)) {
       if (next > copyEnd) {
         copyAt = p;
         copyEnd = Math.min(end, Math.max(p + COPY_BYTES, next));
@@ -194,7 +200,7 @@ export function decodeEntries(core: Core, at: number, header: FrameHeader, from:
         term: header.term,
         epoch: header.epoch,
         core: v.getUint8(p + ENTRY_STRIPE),
-        kind: NAMES[kind] ?? "void",
+        kind: name,
         timestampMs,
         value: new Uint8Array(copy!, offset + keyBytes, payloadBytes - keyBytes),
       };

@@ -78,7 +78,7 @@ export function fromSystem(error: unknown, doing: string, file?: string): Error 
     case "ENOSPC":
     case "EDQUOT":
     case "EFBIG":
-      return new CorewalError("COREWAL_DISK_FULL", `no space while ${doing}${where}: make room, then open the log again`, details);
+      return new CorewalError("COREWAL_DISK_FULL", `no space while ${doing}${where}: make room`, details);
     case "EACCES":
     case "EPERM":
     case "EROFS":

@@ -49,7 +49,7 @@ import type { Core } from "./core.js";
 import { fromSystem } from "./errors.js";
 import { poisonLog, wakeBlocked } from "./fault.js";
 import { alignUp, encodeFrameHeader } from "./frame.js";
-import { addFrame, FOOTER_ALIGN, seal, segmentName } from "./segment.js";
+import { addFrame, seal, segmentName, type FrameFacts } from "./segment.js";
 import { writeAll, type Storage, type StorageFile } from "./storage.js";
 
 export interface FlusherOptions {
@@ -110,10 +110,12 @@ export class Flusher {
   private timeNs: bigint;
   /** The promise in the last frame written. */
   private promised = 0;
+  /** An empty frame behind the tail's end: part of the segment only once a frame with entries follows it. */
+  private proof: { bytes: number; facts: FrameFacts } | undefined;
   private flushedAt = 0;
   private delaySince: number | undefined;
   private lazySince: number | undefined;
-  private stalled: { since: number; states: bigint[] } | undefined;
+  private stalled: { since: number; lookedAt: number; states: bigint[] } | undefined;
   private spins = 0;
 
   constructor(
@@ -158,7 +160,11 @@ export class Flusher {
       const left = this.flushedAt + PROOF_DELAY_MS - now;
       return left <= 0 ? AGAIN : { ms: Math.min(left, PROOF_DELAY_MS), sleep: SLEEP_IDLE };
     }
-    if (this.stalled !== undefined && now - this.stalled.since < start.options.writerStallMs && this.spins >= PENDING_SPINS) return { ms: 1, sleep: SLEEP_TIMED };
+    if (this.stalled !== undefined) {
+      // A writer is between taking an LSN and publishing it: mostly for nanoseconds, then look once a millisecond.
+      const looked = now - this.stalled.lookedAt;
+      return this.spins < PENDING_SPINS || looked < 0 || looked >= 1 ? AGAIN : { ms: 1, sleep: SLEEP_TIMED };
+    }
     if (x.merge_demand(1) > durable || x.merge_pressed()) return AGAIN;
     const { maxDelayMs, maxBytes, flushIntervalMs } = start.options;
     let ms = Infinity;
@@ -227,33 +233,41 @@ export class Flusher {
     const bytes = FRAME_HEADER_BYTES + bodyBytes;
     const total = alignUp(bytes, identity.frameAlign);
     const tail = this.room(total);
-    const { header, summary, endOffset } = tail;
+    const { header, summary } = tail;
+    const offset = tail.endOffset + (this.proof?.bytes ?? 0);
     const nowNs = toNs(this.chance.now());
     if (nowNs > this.timeNs) this.timeNs = nowNs;
     const durableLsn = core.x.log_durable_lsn();
     const headersCrc = entries === 0 ? 0 : core.view.getUint32(MERGE_HEADERS_CRC, true);
     const { term, epoch } = identity;
-    encodeFrameHeader(core, frame, { bytes, entries, firstLsn, durableLsn, term, epoch, timeNs: this.timeNs, headersCrc, lsns }, header.salt, endOffset);
+    encodeFrameHeader(core, frame, { bytes, entries, firstLsn, durableLsn, term, epoch, timeNs: this.timeNs, headersCrc, lsns }, header.salt, offset);
     core.bytes.fill(0, frame + bytes, frame + total);
-    this.allocate(endOffset, total);
-    writeAll(this.file!, core.bytes.subarray(frame, frame + total), endOffset);
-    addFrame(summary, { offset: endOffset, firstLsn, lsns, userEntries: lsns - voidLsns, payloadBytes, voidLsns, term, epoch, timeNs: this.timeNs });
-    tail.endOffset += total;
+    this.allocate(offset, total);
+    writeAll(this.file!, core.bytes.subarray(frame, frame + total), offset);
+    const facts: FrameFacts = { offset, firstLsn, lsns, userEntries: lsns - voidLsns, payloadBytes, voidLsns, term, epoch, timeNs: this.timeNs };
+    if (lsns === 0) {
+      this.proof = { bytes: total, facts };
+    } else {
+      if (this.proof !== undefined) addFrame(summary, this.proof.facts);
+      this.proof = undefined;
+      addFrame(summary, facts);
+      tail.endOffset = offset + total;
+    }
     this.promised = durableLsn;
     this.count(STAT_FRAMES, 1);
     this.count(STAT_WRITTEN_BYTES, total);
-    core.f64[STAT_SEGMENT_OFFSET >> 3] = tail.endOffset;
+    core.f64[STAT_SEGMENT_OFFSET >> 3] = offset + total;
   }
 
   /** The active segment with space for `bytes`: begins the next one if there is none yet or it is full. */
   private room(bytes: number): ChainSegment {
     const { identity } = this.start;
-    if (this.tailIsOurs && this.tail !== undefined && (this.tail.endOffset + bytes <= identity.segmentBytes || this.tail.summary.frames === 0)) {
+    if (this.tailIsOurs && this.tail !== undefined && (this.tail.endOffset + (this.proof?.bytes ?? 0) + bytes <= identity.segmentBytes || this.tail.summary.frames === 0)) {
       this.file ??= this.storage.open(`${identity.directory}/${fileName(this.tail)}`, "write");
       return this.tail;
     }
-    this.file?.close();
-    this.file = undefined;
+    this.closeFile();
+    this.proof = undefined;
     const next = continueChain(this.storage, identity, this.tail, randomSalt(this.chance), toNs(this.chance.now()));
     this.tail = next.segment;
     this.tailIsOurs = true;
@@ -312,11 +326,13 @@ export class Flusher {
     }
     const states = this.states();
     const now = this.chance.now();
+    // A clock that was set back begins the wait anew.
     if (this.stalled === undefined || now < this.stalled.since) {
-      this.stalled = { since: now, states };
+      this.stalled = { since: now, lookedAt: now, states };
       this.spins = 0;
       return;
     }
+    this.stalled.lookedAt = now;
     this.spins++;
     if (now - this.stalled.since < this.start.options.writerStallMs) return;
     states.forEach((state, stripe) => {
@@ -344,22 +360,26 @@ export class Flusher {
     const { tail } = this;
     if (tail !== undefined && this.tailIsOurs && tail.footer === undefined) {
       this.file ??= this.storage.open(`${this.start.identity.directory}/${fileName(tail)}`, "write");
-      seal(this.file, tail.header, alignUp(tail.endOffset, FOOTER_ALIGN), tail.summary);
+      seal(this.file, tail.header, tail.endOffset, tail.summary);
     }
-    this.file?.close();
-    this.file = undefined;
+    this.closeFile();
     this.core.x.log_set_state(LOG_CLOSED);
+  }
+
+  private closeFile(): void {
+    const { file } = this;
+    this.file = undefined;
+    file?.close();
   }
 
   /** Nothing is retried: what is on the disk now is for the next recovery to find out. */
   private poison(error: unknown): void {
     poisonLog(this.core, fromSystem(error, "writing the log", this.tail && fileName(this.tail)));
     try {
-      this.file?.close();
+      this.closeFile();
     } catch {
       // The first cause counts.
     }
-    this.file = undefined;
   }
 
   private count(stat: number, by: number): void {

@@ -3,7 +3,7 @@
 export { attachLog, openLog } from "./log.js";
 export { decodeCommit } from "./entry.js";
 export { CorewalError, type ErrorCode } from "./errors.js";
-export { verifyLog, type Fault, type VerifyReport } from "./verify.js";
+export { verifyLog, type Fault, type VerifyOptions, type VerifyReport } from "./verify.js";
 export { statLog, type StatReport } from "./inspect.js";
 export type { LogOptions } from "./options.js";
 export type {

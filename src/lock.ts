@@ -47,11 +47,14 @@ function readOr(path: string, fallback: string): string {
   }
 }
 
-/** Field 22 of /proc/PID/stat; the name in field 2 may hold spaces and parentheses. */
-function startOf(pid: number | "self"): string {
+/** Fields of /proc/PID/stat from the third on; the name in field 2 may hold spaces and parentheses. */
+function statFields(pid: number | "self"): string[] {
   const stat = readOr(`/proc/${pid}/stat`, "");
-  return stat === "" ? "" : (stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "");
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 }
+
+/** When the process started, in ticks since boot; empty where that cannot be seen. */
+const startOf = (pid: number | "self"): string => statFields(pid)[19] ?? "";
 
 function pidNamespace(): string {
   try {
@@ -86,7 +89,8 @@ export function livenessOf(owner: LockOwner, me: LockOwner, alive: (pid: number)
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return true;
+    // A killed process that nobody has waited for still answers.
+    return !/^[ZX]/.test(statFields(pid)[0] ?? "");
   } catch (error) {
     return codeOf(error) !== "ESRCH";
   }

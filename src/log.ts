@@ -37,6 +37,7 @@ import { CorewalError, fromSystem, mistake } from "./errors.js";
 import { Flusher, randomSalt, toNs, type Chance, type FlusherStart } from "./flusher.js";
 import { takeLock } from "./lock.js";
 import { frameBytesMax, resolveOptions, writerOptions, type LogOptions, type ResolvedOptions } from "./options.js";
+import { threadEnd, workerStart, type StartedWorker } from "./process-hooks.js";
 import { ChainReader } from "./read.js";
 import { openReadOnly } from "./read-only.js";
 import { recoverChain, type Recovered } from "./recover.js";
@@ -190,13 +191,13 @@ class OpenLog extends StripeWriter implements Log {
   readonly handle: LogHandle;
   readonly recovery: RecoveryReport;
   private shut: Promise<void> | undefined;
+  private readonly unhook: (() => void)[];
 
   constructor(private readonly parts: Parts) {
     super(parts.core, threadId + 1, writerOptions(parts.options), parts.drive, () => {});
     this.recovery = parts.report;
     this.handle = { corewal: 1, memory: parts.core.memory, module: parts.core.module, id: parts.id, options: writerOptions(parts.options) };
-    process.on("exit", this.onExit);
-    process.on("worker", this.onWorker);
+    this.unhook = [threadEnd.add(this.onExit), workerStart.add(this.onWorker)];
   }
 
   read(options?: ReadOptions): AsyncIterable<Entry> {
@@ -280,8 +281,7 @@ class OpenLog extends StripeWriter implements Log {
 
   /** Everything in this thread that belongs to the log. */
   private letGo(): void {
-    process.off("exit", this.onExit);
-    process.off("worker", this.onWorker);
+    for (const off of this.unhook) off();
     localLogs.delete(this.parts.id);
     this.end();
     this.parts.lock.release();
@@ -302,7 +302,7 @@ class OpenLog extends StripeWriter implements Log {
   };
 
   /** A worker of this thread ends, however: its stripes are free again, and nobody waits for it. */
-  private readonly onWorker = (worker: { threadId: number; once(event: "exit", listener: () => void): unknown }): void => {
+  private readonly onWorker = (worker: StartedWorker): void => {
     const owner = worker.threadId + 1;
     worker.once("exit", () => {
       const { core, options } = this.parts;
@@ -341,9 +341,8 @@ export async function attachLog(handle: LogHandle): Promise<Writer> {
   }
   const local = localLogs.get(id);
   const core = local?.core ?? bindCore(module, memory);
-  const onExit = (): void => writer.end();
-  const writer: StripeWriter = new StripeWriter(core, threadId + 1, options, local?.drive, () => process.off("exit", onExit));
   // A worker that ends by itself gives its stripe back, also where nobody sees it end.
-  if (threadId !== 0) process.on("exit", onExit);
+  const off = threadEnd.add(() => writer.end());
+  const writer: StripeWriter = new StripeWriter(core, threadId + 1, options, local?.drive, off);
   return writer;
 }

@@ -18,19 +18,22 @@ export function isLive(storage: Storage, directory: string): boolean {
   return liveness === "held" || liveness === "unknown";
 }
 
+function neverWrites(): never {
+  throw new Error("reading never writes");
+}
+
 /** Recovers without changing anything; a live log may be rotated meanwhile, then it looks again. */
 export function recoverForReading(storage: Storage, directory: string): { found: Recovered; live: boolean } {
   for (let attempt = 0; ; attempt++) {
-    const live = isLive(storage, directory);
-    const before = segmentNumbers(storage, directory)[0];
-    const never = (): never => {
-      throw new Error("reading never writes");
-    };
+    let live = false;
+    let before = 0;
     try {
-      return { found: recoverChain(storage, directory, live ? "live" : "read", never), live };
+      live = isLive(storage, directory);
+      before = segmentNumbers(storage, directory)[0] ?? 0;
+      return { found: recoverChain(storage, directory, live ? "live" : "read", neverWrites), live };
     } catch (error) {
-      const moved = isLive(storage, directory) !== live || segmentNumbers(storage, directory)[0] !== before;
-      if (codeOf(error) !== "COREWAL_CORRUPT" || !moved || attempt >= 10) throw fromSystem(error, "reading the log", directory);
+      const moved = codeOf(error) === "COREWAL_CORRUPT" && (isLive(storage, directory) !== live || segmentNumbers(storage, directory)[0] !== before);
+      if (!moved || attempt >= 10) throw fromSystem(error, "reading the log", directory);
     }
   }
 }

@@ -143,7 +143,12 @@ class Cursor {
       if (first > lsn) break;
       start = { offset, nextLsn: first };
     }
-    this.scanner = this.scan(start);
+    try {
+      this.scanner = this.scan(start);
+    } catch (error) {
+      this.file.close();
+      throw error;
+    }
   }
 
   private scan(start?: { offset: number; nextLsn: number }): SegmentScanner {
@@ -224,7 +229,7 @@ class BatchIterator implements AsyncIterator<Entry[]> {
         const next = this.reader.after(this.cursor.segment);
         if (next === undefined) break;
         const nextLsn: number = this.cursor.scanner.nextLsn;
-        this.cursor.close();
+        this.leave();
         this.cursor = this.reader.open(nextLsn)!;
       } else if (frame.header.firstLsn + frame.header.lsns > this.from) {
         decodeEntries(this.cursor.scanner.window, frame.at, frame.header, this.from, this.end, this.internal, batch);
@@ -233,10 +238,15 @@ class BatchIterator implements AsyncIterator<Entry[]> {
     return batch;
   }
 
+  private leave(): void {
+    const { cursor } = this;
+    this.cursor = undefined;
+    cursor?.close();
+  }
+
   private stop(): void {
     this.done = true;
-    this.cursor?.close();
-    this.cursor = undefined;
+    this.leave();
   }
 }
 

@@ -191,8 +191,9 @@ function readTail(file: StorageFile, header: SegmentHeader, mode: RecoverMode, f
     for (let frame = scanner.next(); frame !== undefined; frame = scanner.next()) {
       promise = Math.max(promise, frame.header.durableLsn);
       open.push({ bytes: frame.header.bytes, end: frame.end, facts: scanner.facts(frame) });
-      const unproven = open.findIndex(({ facts }) => facts.firstLsn + facts.lsns - 1 > promise);
-      for (const { end, facts } of open.splice(0, unproven === -1 ? open.length : unproven)) {
+      // An empty frame was not fsynced for its own sake: only a later frame with entries proves it.
+      const proven = open.findLastIndex(({ facts }) => facts.lsns > 0 && facts.firstLsn + facts.lsns - 1 <= promise);
+      for (const { end, facts } of open.splice(0, proven + 1)) {
         addFrame(summary, facts);
         provenEnd = end;
       }

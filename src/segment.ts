@@ -272,6 +272,8 @@ function encodeMark(salt: bigint, offset: number, next: { number: number; salt: 
 export function markContinued(file: StorageFile, header: SegmentHeader, footer: Footer, next: { number: number; salt: bigint }): void {
   const offset = footer.fileBytes - MARK_BYTES;
   writeAll(file, encodeMark(header.salt, offset, next), offset);
+  // A crash may have come between the writing of the footer and the cut behind it.
+  if (file.size() !== footer.fileBytes) file.truncate(footer.fileBytes);
   file.sync();
 }
 

@@ -38,6 +38,8 @@ export class SpaceQueue {
   private readonly list: Queued[] = [];
   private queuedBytes = 0;
   private armed = false;
+  /** drainBlocking is at work; an inline flusher that it pumps comes by here, too. */
+  private blocking = false;
 
   constructor(
     private readonly owner: QueueOwner,
@@ -59,7 +61,7 @@ export class SpaceQueue {
         if (at >= 0) this.list.splice(at, 1);
         this.queuedBytes -= bodyBytes;
         this.owner.changed();
-        reject(error);
+        queued.reject(error);
       });
       const queued: Queued = {
         group: group.map(detach),
@@ -77,7 +79,7 @@ export class SpaceQueue {
 
   /** Moves what there is space for into the ring. */
   drain(): void {
-    while (this.list.length > 0) {
+    while (this.list.length > 0 && !this.blocking) {
       const next = this.list[0]!;
       const first = this.owner.put(next.group, next.bodyBytes);
       const waitedMs = performance.now() - next.since;
@@ -91,23 +93,29 @@ export class SpaceQueue {
 
   /** Moves everything into the ring before something that may not overtake it. */
   drainBlocking(): void {
-    while (this.list.length > 0) {
-      const next = this.list[0]!;
-      const first = this.owner.putBlocking(next.group, next.bodyBytes);
-      this.shift();
-      next.resolve(first);
+    this.blocking = true;
+    try {
+      while (this.list.length > 0) {
+        const next = this.list[0]!;
+        const first = this.owner.putBlocking(next.group, next.bodyBytes);
+        this.shift();
+        next.resolve(first);
+      }
+    } finally {
+      this.blocking = false;
     }
     this.owner.changed();
   }
 
   /** Resolves when everything queued by now is in the ring, or was refused: its own promise tells. */
-  drained(): Promise<void> {
+  drained(wait?: Wait): Promise<void> {
     const last = this.list.at(-1);
     if (last === undefined) return Promise.resolve();
-    return new Promise((done) => {
+    return new Promise((settled, giveUp) => {
+      const done = limitWait(wait, undefined, giveUp);
       const { resolve, reject } = last;
-      last.resolve = (lsn) => (resolve(lsn), done());
-      last.reject = (error) => (reject(error), done());
+      last.resolve = (lsn) => (resolve(lsn), done(), settled());
+      last.reject = (error) => (reject(error), done(), settled());
     });
   }
 

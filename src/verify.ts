@@ -38,6 +38,11 @@ export interface VerifyReport {
   torn?: { file: string; offset: number; bytes: number };
 }
 
+export interface VerifyOptions {
+  /** Called after each segment: how many of how many were read. */
+  onProgress?: (done: number, total: number) => void;
+}
+
 /**
  * Checks a whole log, also one that is open elsewhere.
  *
@@ -46,12 +51,12 @@ export interface VerifyReport {
  * const report = await verifyLog("./data");
  * if (!report.ok) console.error(report.faults);
  */
-export function verifyLog(directory: string | URL): Promise<VerifyReport> {
-  return verifyLogOn(nodeStorage, directory);
+export function verifyLog(directory: string | URL, options: VerifyOptions = {}): Promise<VerifyReport> {
+  return verifyLogOn(nodeStorage, directory, options);
 }
 
 /** @internal */
-export async function verifyLogOn(storage: Storage, directory: string | URL): Promise<VerifyReport> {
+export async function verifyLogOn(storage: Storage, directory: string | URL, { onProgress }: VerifyOptions): Promise<VerifyReport> {
   const path = directoryPath(directory);
   requireLog(storage, path);
   const report: VerifyReport = { ok: true, live: false, clean: false, segments: 0, frames: 0, entries: 0, firstLsn: 1, lastLsn: 0, bytes: 0, faults: [] };
@@ -63,7 +68,9 @@ export async function verifyLogOn(storage: Storage, directory: string | URL): Pr
   }
   // Recovery trusts footers; here every frame is read, and damage in one place does not hide the next.
   let child: SegmentHeader | undefined;
-  for (const number of segmentNumbers(storage, path)) {
+  const numbers = segmentNumbers(storage, path);
+  for (const number of numbers) {
+    onProgress?.(report.segments, numbers.length);
     report.segments++;
     try {
       child = withFile(storage, path, number, (file, header) => {

@@ -65,6 +65,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     this.target = new PayloadTarget(core.bytes);
     this.queue = new SpaceQueue(this, options.fullTimeoutMs);
     this.settledByFlusher = local !== undefined;
+    if (core.x.log_state() === LOG_POISONED) throw this.poison();
     if (core.x.log_state() !== LOG_OPEN) {
       throw new CorewalError("COREWAL_STALE_HANDLE", "the log of this handle is closed: open it again and pass on the new handle");
     }
@@ -251,7 +252,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
 
   async sync(wait?: Wait): Promise<number> {
     checkWait(wait);
-    await this.queue.drained();
+    await this.queue.drained(wait);
     await this.durable(this.core.x.log_last_lsn(), { ...wait, durability: "sync" });
     return this.durableLsn;
   }
@@ -296,7 +297,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
 
   private async closeOnce(): Promise<void> {
     try {
-      if (this.core.x.log_state() === LOG_OPEN && (this.queue.length > 0 || this.last > this.durableLsn)) await this.sync();
+      if (this.core.x.log_state() === LOG_OPEN && (this.queue.length > 0 || this.waits.size > 0 || this.last > this.durableLsn)) await this.sync();
       if (this.core.x.log_state() === LOG_POISONED) throw this.poison();
     } finally {
       this.end();
@@ -341,7 +342,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
 
   private poison(): CorewalError {
     const cause = readFault(this.core);
-    return new CorewalError("COREWAL_POISONED", `the log stopped after a failure: ${cause.message}. Close it and open it again`, { cause, lsn: this.durableLsn });
+    return new CorewalError("COREWAL_POISONED", `the log stopped after a failure (${cause.message}): close it and open it again`, { cause, lsn: this.durableLsn });
   }
 
   /** Why a RING_* code refused the entry: nothing was written. */

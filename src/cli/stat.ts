@@ -26,7 +26,11 @@ async function run(argv: string[]): Promise<number> {
   for (;;) {
     const report = await statLog(parsed.args[0]!);
     const now = { report, at: performance.now() };
-    print(json ? `${JSON.stringify(report)}\n` : `${clear}${inWords(report, watch ? rates(before, now) : undefined)}${watch && clear === "" ? "\n" : ""}`);
+    print(
+      json
+        ? `${JSON.stringify(report)}\n`
+        : `${clear}${inWords(report, watch ? rates(before, now) : undefined)}${watch && clear === "" ? "\n" : ""}`,
+    );
     if (!watch) return 0;
     before = now;
     await sleep(WATCH_MS);
@@ -45,7 +49,14 @@ function inWords(r: StatReport, rate: string | undefined): string {
   const paint = paintFor(process.stdout);
   const facts: [string, string][] = [
     ["directory", harmless(r.directory)],
-    ["state", r.live ? paint.green("in use") : r.clean ? paint.green("closed properly") : paint.yellow("not closed properly: the next open recovers it")],
+    [
+      "state",
+      r.live
+        ? paint.green("in use")
+        : r.clean
+          ? paint.green("closed properly")
+          : paint.yellow("not closed properly: the next open recovers it"),
+    ],
     ["held by", holder(r.lock)],
     ["entries", r.lastLsn >= r.firstLsn ? `${thousands(r.lastLsn - r.firstLsn + 1)}, LSN ${r.firstLsn} to ${r.lastLsn}` : "none"],
   ];
@@ -53,17 +64,21 @@ function inWords(r: StatReport, rate: string | undefined): string {
   facts.push(["size", `${size(r.bytes)} in ${counted(r.segments.length, "segment")}`]);
   facts.push(["topology", `${r.topology}, term ${r.term}, epoch ${r.epoch}`]);
   if (r.checkpoints > 0) facts.push(["checkpoints", thousands(r.checkpoints)]);
-  if (r.torn) facts.push(["torn tail", paint.yellow(`${size(r.torn.bytes)} at offset ${r.torn.offset} of ${harmless(r.torn.file)}, never acknowledged`)]);
+  if (r.torn)
+    facts.push([
+      "torn tail",
+      paint.yellow(`${size(r.torn.bytes)} at offset ${r.torn.offset} of ${harmless(r.torn.file)}, never acknowledged`),
+    ]);
   const lines = facts.map(([name, value]) => `${paint.dim(name.padEnd(11))}  ${value}`);
   if (r.segments.length > 0) lines.push("", ...segmentTable(r));
   return `${lines.join("\n")}\n`;
 }
 
-function holder({ held, owner, liveness }: StatReport["lock"]): string {
-  if (!held || owner === undefined) return liveness === "free" || !held ? "nobody" : liveness;
+function holder({ owner, liveness }: StatReport["lock"]): string {
+  if (owner === undefined || liveness === "free") return "nobody";
   const who = `process ${owner.pid} on ${harmless(owner.host)} since ${harmless(owner.since)}`;
-  if (liveness === "dead") return `nobody: ${who} has ended without closing`;
-  return liveness === "unknown" ? `${who}, and cannot be seen from here` : who;
+  if (liveness === "dead") return `nobody: ${who} has ended without closing the log`;
+  return liveness === "unknown" ? `${who}; whether it still lives cannot be seen from here` : who;
 }
 
 function segmentTable(r: StatReport): string[] {

@@ -22,14 +22,13 @@ export interface Step {
 export class WatchedStorage implements Storage {
   readonly steps: Step[] = [];
   before: (step: Step) => void = () => {};
-  /** After the real call returned. */
-  after: (step: Step) => void = () => {};
+  /** How many bytes of a write reach the file before it returns; all by default. */
+  shorten: (step: Step) => number | undefined = () => undefined;
 
   private do<T>(step: Step, run: () => T): T {
     this.before(step);
     const result = run();
     this.steps.push(step);
-    this.after(step);
     return result;
   }
 
@@ -39,6 +38,20 @@ export class WatchedStorage implements Storage {
   /** Steps that change files or names. */
   changes(): Step[] {
     return this.steps.filter((s) => !["list", "read", "close"].includes(s.what) && !(s.what === "open" && s.access === "read"));
+  }
+
+  /** What a power failure could take now: files written since their last sync, and "names" if the directory was not synced. */
+  unsynced(): string[] {
+    const dirty = new Set<string>();
+    for (const { what, name } of this.steps) {
+      if (what === "write" || what === "truncate" || what === "create") dirty.add(name);
+      if (what === "sync") dirty.delete(name);
+      if (what === "create" || what === "rename" || what === "remove") dirty.add("names");
+      if (what === "syncDirectory") dirty.delete("names");
+      // The file's contents go with it.
+      if (what === "rename" && dirty.delete(`${name}.new`)) dirty.add(name);
+    }
+    return [...dirty];
   }
 
   list(directory: string): string[] {
@@ -67,7 +80,10 @@ export class WatchedStorage implements Storage {
     const name = lastOf(file.path);
     return {
       path: file.path,
-      write: (bytes, offset) => this.do({ what: "write", name, offset, bytes: bytes.length }, () => file.write(bytes, offset)),
+      write: (bytes, offset) => {
+        const step: Step = { what: "write", name, offset, bytes: bytes.length };
+        return this.do(step, () => file.write(bytes.subarray(0, this.shorten(step) ?? bytes.length), offset));
+      },
       read: (into, offset) => this.do({ what: "read", name, offset, bytes: into.length }, () => file.read(into, offset)),
       size: () => file.size(),
       truncate: (bytes) => this.do({ what: "truncate", name, bytes }, () => file.truncate(bytes)),
@@ -90,6 +106,19 @@ export function openInline(directory: string, options: LogOptions = {}, changes:
 
 /** One step of an inline flusher that nobody else pumps (`manual`). */
 export const pump = (log: Log): boolean => (log as Log & { [PUMP](): boolean })[PUMP]();
+
+/** Pumps until the promise is settled. */
+export async function drive<T>(log: Log, promise: Promise<T>): Promise<T> {
+  let settled = false;
+  const done = (): void => void (settled = true);
+  promise.then(done, done);
+  for (let i = 0; ; i++) {
+    await new Promise(setImmediate);
+    if (settled) return promise;
+    if (i === 10_000) throw new Error("a promise is not settled after 10,000 steps of the flusher");
+    pump(log);
+  }
+}
 
 /** An error as node:fs throws it. */
 export function systemError(code: string): Error {

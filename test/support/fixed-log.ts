@@ -59,7 +59,7 @@ export async function drive<T>(log: FixedLog, promise: Promise<T>): Promise<T> {
   promise.then(done, done);
   for (let i = 0; i < 10_000 && !settled; i++) {
     log[PUMP]();
-    for (let turn = 0; turn < 8; turn++) await undefined;
+    for (let turn = 0; turn < 8; turn++) await Promise.resolve();
   }
   if (!settled) throw new Error("the log never settled a promise");
   return promise;

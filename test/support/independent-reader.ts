@@ -150,7 +150,9 @@ const KINDS: Record<number, string> = { 1: "data", 2: "put", 3: "delete", 4: "co
 
 /** Rules 1 and 2. */
 function frameHeaderAt(file: File, header: Header, o: number, limit: number): boolean {
-  return o + 64 <= limit && text(file.part(o, o + 4)) === "CLWF" && file.u32(o + 4) === crc(place(header.salt, o), file.part(o + 8, o + 64));
+  return (
+    o + 64 <= limit && text(file.part(o, o + 4)) === "CLWF" && file.u32(o + 4) === crc(place(header.salt, o), file.part(o + 8, o + 64))
+  );
 }
 
 /** Rules 1 to 10. Returns the entries, or the number of the rule that is broken. */
@@ -206,7 +208,15 @@ function frameAt(file: File, header: Header, o: number, limit: number, n: number
 
 /** Valid frames up to `limit`; fills the segment, and says where and why there is no further one. */
 function readFrames(file: File, header: Header, limit: number, into: ReadEntry[]): { segment: ReadSegment; rule: number } {
-  const segment: ReadSegment = { file: file.name, number: header.number, end: up(256, header.frameAlign), firstLsn: header.parentLastLsn + 1, lastLsn: header.parentLastLsn, frames: [], footer: undefined };
+  const segment: ReadSegment = {
+    file: file.name,
+    number: header.number,
+    end: up(256, header.frameAlign),
+    firstLsn: header.parentLastLsn + 1,
+    lastLsn: header.parentLastLsn,
+    frames: [],
+    footer: undefined,
+  };
   for (;;) {
     const o = segment.end;
     const found = frameAt(file, header, o, limit, segment.lastLsn + 1);
@@ -225,10 +235,14 @@ function footerAt(file: File, header: Header, t: number): Footer | undefined {
   const endOffset = file.u64(t + 16);
   const count = file.u32(t + 12);
   if (endOffset < 256 || endOffset + up(16 * count, 64) !== t) return undefined;
-  if (file.u32(t + 8) !== crc(place(header.salt, endOffset), file.part(endOffset, t + 8), new Uint8Array(4), file.part(t + 12, t + 192))) return undefined;
+  if (file.u32(t + 8) !== crc(place(header.salt, endOffset), file.part(endOffset, t + 8), new Uint8Array(4), file.part(t + 12, t + 192)))
+    return undefined;
   if (file.u64(t + 24) !== header.number) return undefined;
   const m = t + 192;
-  const marked = m + 64 <= file.size && text(file.part(m, m + 8)) === "CWCONTIN" && file.u32(m + 8) === crc(place(header.salt, m), file.part(m + 12, m + 64));
+  const marked =
+    m + 64 <= file.size &&
+    text(file.part(m, m + 8)) === "CWCONTIN" &&
+    file.u32(m + 8) === crc(place(header.salt, m), file.part(m + 12, m + 64));
   return {
     endOffset,
     firstLsn: file.u64(t + 32),
@@ -275,7 +289,8 @@ function walk(files: ReadonlyMap<string, Uint8Array>, log: ReadLog): void {
   const chain = [open(Math.max(...numbers))];
   for (let child = chain[0]!; child.header.parentNumber !== 0; child = chain[0]!) {
     const parent = open(child.header.parentNumber);
-    if (parent.header.salt !== child.header.parentSalt || !Buffer.from(parent.header.logId).equals(child.header.logId)) throw new Bad("corrupt", parent.file.name, 48, "not the parent");
+    if (parent.header.salt !== child.header.parentSalt || !Buffer.from(parent.header.logId).equals(child.header.logId))
+      throw new Bad("corrupt", parent.file.name, 48, "not the parent");
     chain.unshift(parent);
   }
   chain.forEach((link, i) => {
@@ -284,8 +299,10 @@ function walk(files: ReadonlyMap<string, Uint8Array>, log: ReadLog): void {
     const footer = footerAt(file, header, file.size - 256);
     if (child !== undefined && footer !== undefined) {
       const { continued } = footer;
-      if (footer.endOffset !== child.parentEnd || footer.lastLsn !== child.parentLastLsn) throw new Bad("corrupt", file.name, footer.endOffset, "footer and child disagree");
-      if (continued !== undefined && (continued.number !== child.number || continued.salt !== child.salt)) throw new Bad("corrupt", file.name, footer.endOffset, "mark and child disagree");
+      if (footer.endOffset !== child.parentEnd || footer.lastLsn !== child.parentLastLsn)
+        throw new Bad("corrupt", file.name, footer.endOffset, "footer and child disagree");
+      if (continued !== undefined && (continued.number !== child.number || continued.salt !== child.salt))
+        throw new Bad("corrupt", file.name, footer.endOffset, "mark and child disagree");
     }
     const end = child?.parentEnd ?? footer?.endOffset;
     const { segment, rule } = readFrames(file, header, Math.min(end ?? file.size, file.size), log.entries);
@@ -293,7 +310,8 @@ function walk(files: ReadonlyMap<string, Uint8Array>, log: ReadLog): void {
     log.segments.push(segment);
     log.lastLsn = segment.lastLsn;
     if (end !== undefined && segment.end !== end) throw new Bad("corrupt", file.name, segment.end, `frame rule ${rule}`);
-    if (child !== undefined && segment.lastLsn !== child.parentLastLsn) throw new Bad("corrupt", file.name, segment.end, "ends with another LSN");
+    if (child !== undefined && segment.lastLsn !== child.parentLastLsn)
+      throw new Bad("corrupt", file.name, segment.end, "ends with another LSN");
     if (child === undefined) judgeEnd(file, header, segment, rule, log);
   });
 }
@@ -313,7 +331,8 @@ function judgeEnd(file: File, header: Header, segment: ReadSegment, rule: number
   footer = segment.footer;
   log.promise = promise;
   if (footer?.continued !== undefined) throw new Bad("corrupt", file.name, footer.endOffset, "the next segment is missing");
-  if (promise > segment.lastLsn || header.provenEnd > e) throw new Bad("corrupt", file.name, e, `frame rule ${rule} where something was durable`);
+  if (promise > segment.lastLsn || header.provenEnd > e)
+    throw new Bad("corrupt", file.name, e, `frame rule ${rule} where something was durable`);
   log.answer = footer === undefined ? "torn" : "clean";
 }
 

@@ -1,5 +1,8 @@
 // What the simulator appends: entries that can be told apart, of every kind and size, and the inputs for them.
 
+import { FRAME_HEADER_BYTES, WINDOW } from "../../assembly/layout.js";
+import { windowCore } from "../../src/core.js";
+import { encodeFrameHeader } from "../../src/frame.js";
 import type { Input } from "../../src/types.js";
 import { Random } from "./random.js";
 import { writeId, type Item } from "./oracle.js";
@@ -26,6 +29,23 @@ export function makeItem(random: Random, id: number, size: number, kinds: "data"
 /** One byte: nothing but its LSN says which one it is. */
 export function makeTiny(random: Random): Item {
   return { id: 0, kind: "data", key: undefined, value: random.fill(new Uint8Array(1)) };
+}
+
+/**
+ * Bytes that look like frame headers with a huge promise, each for the very place where it will stand if the
+ * payload begins at `offset` of its file: only the segment's salt, which no caller knows, tells them apart.
+ */
+export function makeForgery(id: number, offset: number, size: number): Item {
+  const core = windowCore(FRAME_HEADER_BYTES);
+  const item: Item = { id, kind: "data", key: undefined, value: payload(id, size) };
+  const step = FRAME_HEADER_BYTES;
+  for (let at = step - (offset % step); at + step <= size; at += step) {
+    if (at < 4) continue;
+    const header = { bytes: step, entries: 0, firstLsn: 1, durableLsn: 2 ** 40, term: 1, epoch: 0, timeNs: 0n, headersCrc: 0, lsns: 0 };
+    encodeFrameHeader(core, WINDOW, header, 0n, offset + at);
+    item.value.set(core.bytes.subarray(WINDOW, WINDOW + step), at);
+  }
+  return item;
 }
 
 /** As a caller would pass it; the log must not keep the caller's bytes. */

@@ -1,11 +1,11 @@
 // One life of a process that has the log open: what it does with it, chosen at random, and what it is told.
 // Every answer goes to the oracle at once.
 
-import { CTL_NEXT_LSN, CTL_STRIPE_HIGH, STRIPE_BLOCKS, STRIPE_BYTES, STRIPE_OWNER, STRIPE_STATE } from "../../assembly/layout.js";
+import { CTL_NEXT_LSN, CTL_STRIPE_HIGH, ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES, STRIPE_BLOCKS, STRIPE_BYTES, STRIPE_OWNER, STRIPE_STATE } from "../../assembly/layout.js";
 import { codeOf } from "../../src/errors.js";
 import { attachLog } from "../../src/log.js";
 import type { Durability, Log, Wait, Writer } from "../../src/types.js";
-import { inputOf, makeItem, makeTiny, scribble } from "./items.js";
+import { inputOf, makeForgery, makeItem, makeTiny, scribble } from "./items.js";
 import { Violation, type Item, type Operation } from "./oracle.js";
 import { Crashed, memoryOf, settle, type World } from "./world.js";
 
@@ -72,6 +72,7 @@ export class Session {
     else if (roll < 90) await this.readOnly();
     else if (roll < 91) await this.readBroken();
     else if (roll < 92) this.haunt();
+    else if (roll < 93) await this.forge();
     else await this.rest();
   }
 
@@ -339,6 +340,21 @@ export class Session {
       this.haunted = true;
       return;
     }
+  }
+
+  /** An entry that looks like frames, and the power fails while it is written. */
+  private async forge(): Promise<void> {
+    const { world, log } = this;
+    await world.pump();
+    const { segment, segmentsBegun, ringBytesUsed } = log.stats();
+    // Only at rest, and in a segment of this process, is it known where the next frame will stand.
+    if (segmentsBegun === 0 || ringBytesUsed > 0 || this.haunted || world.failed || world.disk.down) return;
+    const hand = this.hands[0]!;
+    const item = makeForgery(world.newId(), segment.offset + FRAME_HEADER_BYTES + ENTRY_HEADER_BYTES, 1900);
+    const operation = this.begin(hand, [item]);
+    this.track(hand, operation, hand.writer.append(item.value, { durability: "sync" }), true, (lsn) => lsn);
+    world.disk.crashAt = world.disk.operations + world.random.between(1, 3);
+    await world.pump();
   }
 
   // --- endings -------------------------------------------------------------------------------------

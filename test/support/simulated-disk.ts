@@ -57,6 +57,8 @@ export class SimulatedDisk implements Storage {
   operations = 0;
   /** Operations that changed contents or names, or tried to; a sync is none. */
   mutations = 0;
+  /** Of those, files made, renamed or removed. */
+  nameChanges = 0;
   /** Injected failures, and the last one. Short writes do not count: nobody was told of an error. */
   failures = 0;
   lastFailure = "";
@@ -64,6 +66,8 @@ export class SimulatedDisk implements Storage {
   space = Infinity;
   /** Where the crash struck. */
   crashedIn = "";
+  /** Told of every operation, for replays. */
+  onOperation: ((text: string) => void) | undefined;
   readonly #random: Random;
   readonly #directories = new Map<string, SimulatedDirectory>();
   readonly #inodes = new Set<SimulatedInode>();
@@ -188,9 +192,9 @@ export class SimulatedDisk implements Storage {
   // --- files, called by their handles ------------------------------------------------------------
 
   /** @internal */
-  onFile<T>(operation: Operation, handle: Handle, action: () => T): T {
+  onFile<T>(operation: Operation, handle: Handle, action: () => T, details = ""): T {
     if (handle.boot !== this.#boot) throw failure("EBADF", `${operation} through a handle of a dead process`, handle.path);
-    return this.#run(operation, handle.path, action);
+    return this.#run(operation, handle.path + details, action);
   }
 
   /** @internal */
@@ -237,15 +241,22 @@ export class SimulatedDisk implements Storage {
   }
 
   /** @internal */
-  syncFile(path: string, inode: SimulatedInode): void {
+  syncFile(handle: Handle): void {
+    const { path, inode } = handle;
     // A crash in the middle of a sync: some of it arrived, which reboot() decides like for any other write.
     if (this.#down) return;
     if (this.#random.chance(this.faults.syncError)) {
       const keep = this.#random.pick([0, 0.5, 0.9]);
+      handle.errorsSeen = ++inode.errors;
       inode.failSync(this.#random, { sectors: keep, sizes: keep, garbage: 0, litter: () => undefined });
       this.#fail(1, "EIO", "sync", path);
     }
     inode.sync();
+    if (handle.errorsSeen < inode.errors) {
+      // Somebody else's sync failed meanwhile: everybody who has the file open is told, once.
+      handle.errorsSeen = inode.errors;
+      this.#fail(1, "EIO", "sync", path);
+    }
     if (this.options.fsyncAlso === "nothing") return;
     const directory = this.#directory(directoryOf(path));
     if (this.options.fsyncAlso === "own name") directory.syncNamesOf(inode);
@@ -263,6 +274,8 @@ export class SimulatedDisk implements Storage {
   #run<T>(operation: Operation, path: string, action: () => T): T {
     if (this.#down) throw new PowerLoss(`${operation} ${path} after the crash`);
     if (MUTATIONS.has(operation)) this.mutations++;
+    if (operation === "create" || operation === "rename" || operation === "remove") this.nameChanges++;
+    this.onOperation?.(`${operation} ${path}`);
     if (++this.operations !== this.crashAt) return action();
     this.#down = true;
     this.crashedIn = operation;
@@ -298,6 +311,7 @@ const MUTATIONS: ReadonlySet<Operation> = new Set<Operation>(["create", "rename"
 
 class Handle implements StorageFile {
   readonly boot: number;
+  errorsSeen: number;
   #closed = false;
 
   constructor(
@@ -307,11 +321,12 @@ class Handle implements StorageFile {
     readonly writable: boolean,
   ) {
     this.boot = disk.boot;
+    this.errorsSeen = inode.errors;
   }
 
   write(bytes: Uint8Array, offset: number): number {
     this.#check("write", true);
-    return this.disk.onFile("write", this, () => this.disk.writeFile(this.path, this.inode, bytes, offset));
+    return this.disk.onFile("write", this, () => this.disk.writeFile(this.path, this.inode, bytes, offset), ` ${bytes.length} at ${offset}`);
   }
 
   read(into: Uint8Array, offset: number): number {
@@ -326,12 +341,12 @@ class Handle implements StorageFile {
 
   truncate(bytes: number): void {
     this.#check("truncate", true);
-    this.disk.onFile("truncate", this, () => this.disk.truncateFile(this.path, this.inode, bytes));
+    this.disk.onFile("truncate", this, () => this.disk.truncateFile(this.path, this.inode, bytes), ` to ${bytes}`);
   }
 
   sync(): void {
     this.#check("sync", false);
-    this.disk.onFile("sync", this, () => this.disk.syncFile(this.path, this.inode));
+    this.disk.onFile("sync", this, () => this.disk.syncFile(this));
   }
 
   close(): void {

@@ -30,6 +30,8 @@ export interface Survival {
 
 export class SimulatedInode {
   size = 0;
+  /** Failed syncs so far. */
+  errors = 0;
   #cache: Uint8Array = EMPTY;
   #disk: Uint8Array = EMPTY;
   #diskSize = 0;

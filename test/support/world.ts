@@ -54,8 +54,8 @@ export class World {
   private locked = false;
   private nextId = 1;
 
-  constructor(seed: number, trace: (text: string) => void = () => undefined) {
-    this.trace = trace;
+  constructor(seed: number, trace?: (text: string) => void) {
+    this.trace = trace ?? (() => undefined);
     this.random = new Random(seed);
     this.chance = this.random.fork();
     this.config = configure(this.random);
@@ -68,7 +68,8 @@ export class World {
       garbage: frameAlign >= sectorBytes && this.random.chance(0.7),
       overwriteWhenFull: this.random.chance(0.7),
     });
-    trace(JSON.stringify({ config: { ...this.config, size: undefined }, disk: this.disk.options }));
+    if (trace !== undefined) this.disk.onOperation = (text) => trace(`    ${text}`);
+    this.trace(JSON.stringify({ config: { ...this.config, size: undefined }, disk: this.disk.options }));
   }
 
   newId(): number {
@@ -150,22 +151,23 @@ export class World {
   /** Opens without writing, as another process would, and judges what is shown. */
   async readOnly(): Promise<void> {
     const { disk, oracle } = this;
-    const before = disk.mutations;
-    let log: Log;
+    const { mutations, faults } = disk;
+    disk.faults = { ...NO_FAULTS };
     try {
-      log = await openLogWith(DIRECTORY, { ...this.config.options, readOnly: true }, this.environment(true));
+      const log = await openLogWith(DIRECTORY, { ...this.config.options, readOnly: true }, this.environment(true));
+      const entries = await this.readAll(log);
+      const last = log.recovery.lastLsn;
+      oracle.judge(entries, last);
+      // What somebody was shown as durable must stay, whoever showed it.
+      oracle.prove(last, "shown by a read-only open");
+      await log.close();
     } catch (error) {
       if (disk.down) throw new Crashed();
-      if (oracle.proven === 0 && codeOf(error) === "COREWAL_NOT_A_LOG") return;
-      throw error;
+      if (oracle.proven > 0 || codeOf(error) !== "COREWAL_NOT_A_LOG") throw error;
+    } finally {
+      disk.faults = faults;
     }
-    const entries = await this.readAll(log);
-    const last = log.recovery.lastLsn;
-    oracle.judge(entries, last);
-    // What somebody was shown as durable must stay, whoever showed it.
-    oracle.prove(last, "shown by a read-only open");
-    await log.close();
-    if (disk.mutations !== before) throw new Violation("a read-only open changed the disk");
+    if (disk.mutations !== mutations) throw new Violation("a read-only open changed the disk");
   }
 
   /** The process dies. With `power` the machine loses its cache as well. */
