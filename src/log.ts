@@ -341,8 +341,9 @@ export async function attachLog(handle: LogHandle): Promise<Writer> {
   }
   const local = localLogs.get(id);
   const core = local?.core ?? bindCore(module, memory);
+  let unhook = (): void => {};
+  const writer = new StripeWriter(core, threadId + 1, options, local?.drive, () => unhook());
   // A worker that ends by itself gives its stripe back, also where nobody sees it end.
-  const off = threadEnd.add(() => writer.end());
-  const writer: StripeWriter = new StripeWriter(core, threadId + 1, options, local?.drive, off);
+  unhook = threadEnd.add(() => writer.end());
   return writer;
 }

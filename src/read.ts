@@ -260,5 +260,7 @@ function checkOptions(o: ReadOptions): { from: number; to: number; internal: boo
     if (value !== Infinity && (!Number.isInteger(value) || value < 1)) throw outOfRange("COREWAL_INVALID_OPTION", `option ${name} is ${value}: an LSN is a whole number from 1 on`);
     return value;
   };
+  if (o.internal !== undefined && typeof o.internal !== "boolean") throw mistake("COREWAL_INVALID_OPTION", `option internal is ${String(o.internal)}: it must be true or false`);
+  if (o.signal !== undefined && !(o.signal instanceof AbortSignal)) throw mistake("COREWAL_INVALID_OPTION", "option signal must be an AbortSignal");
   return { from: lsn("from", o.from, 1), to: lsn("to", o.to, Infinity), internal: o.internal === true, signal: o.signal };
 }

@@ -51,12 +51,12 @@ export interface VerifyOptions {
  * const report = await verifyLog("./data");
  * if (!report.ok) console.error(report.faults);
  */
-export function verifyLog(directory: string | URL, options: VerifyOptions = {}): Promise<VerifyReport> {
+export function verifyLog(directory: string | URL, options?: VerifyOptions): Promise<VerifyReport> {
   return verifyLogOn(nodeStorage, directory, options);
 }
 
 /** @internal */
-export async function verifyLogOn(storage: Storage, directory: string | URL, { onProgress }: VerifyOptions): Promise<VerifyReport> {
+export async function verifyLogOn(storage: Storage, directory: string | URL, { onProgress }: VerifyOptions = {}): Promise<VerifyReport> {
   const path = directoryPath(directory);
   requireLog(storage, path);
   const report: VerifyReport = { ok: true, live: false, clean: false, segments: 0, frames: 0, entries: 0, firstLsn: 1, lastLsn: 0, bytes: 0, faults: [] };

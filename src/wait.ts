@@ -67,6 +67,27 @@ function fate(lsn: number | undefined): string {
   return lsn === undefined ? "the entry was not written" : `entry ${lsn} is written and may still become durable`;
 }
 
+/** Waits that end with each signal: many of them share one listener, which Node would otherwise warn of. */
+const aborts = new WeakMap<AbortSignal, { waits: Set<() => void>; listener: () => void }>();
+
+function onAbort(signal: AbortSignal, wait: () => void): () => void {
+  let shared = aborts.get(signal);
+  if (shared === undefined) {
+    const waits = new Set<() => void>();
+    shared = { waits, listener: () => [...waits].forEach((end) => end()) };
+    aborts.set(signal, shared);
+    signal.addEventListener("abort", shared.listener);
+  }
+  const { waits, listener } = shared;
+  waits.add(wait);
+  return () => {
+    waits.delete(wait);
+    if (waits.size > 0 || aborts.get(signal)?.waits !== waits) return;
+    aborts.delete(signal);
+    signal.removeEventListener("abort", listener);
+  };
+}
+
 /** Calls `giveUp` once if the signal or the timeout ends the wait. The result must be called when the wait ends otherwise. */
 export function limitWait(wait: Wait | undefined, lsn: number | undefined, giveUp: (error: CorewalError) => void): () => void {
   const { signal, timeoutMs = Infinity } = wait ?? {};
@@ -75,12 +96,12 @@ export function limitWait(wait: Wait | undefined, lsn: number | undefined, giveU
     done();
     giveUp(error);
   };
-  const onAbort = (): void => end(new CorewalError("COREWAL_ABORTED", `the wait was aborted: ${fate(lsn)}`, { lsn, cause: signal?.reason }));
+  const abort = (): void => end(new CorewalError("COREWAL_ABORTED", `the wait was aborted: ${fate(lsn)}`, { lsn, cause: signal?.reason }));
   const timer = timeoutMs > TIMER_MS_MAX ? undefined : setTimeout(() => end(timedOut(timeoutMs, lsn)), timeoutMs);
   const done = (): void => {
     clearTimeout(timer);
-    signal?.removeEventListener("abort", onAbort);
+    unhook?.();
   };
-  signal?.addEventListener("abort", onAbort);
+  const unhook = signal && onAbort(signal, abort);
   return done;
 }

@@ -252,6 +252,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
 
   async sync(wait?: Wait): Promise<number> {
     checkWait(wait);
+    if (this.ended || this.core.x.log_state() !== LOG_OPEN) throw this.refusal(RING_NOT_OPEN);
     await this.queue.drained(wait);
     await this.durable(this.core.x.log_last_lsn(), { ...wait, durability: "sync" });
     return this.durableLsn;

@@ -102,6 +102,13 @@ for (const flusher of FLUSHERS) {
   });
 }
 
+test("an attach that was refused leaves nothing behind that disturbs the end of the process", async () => {
+  const { directory, end } = await run("attach that is refused", { stripes: 1 });
+  assert.is(end.code, 0, end.err);
+  assert.is(end.out, "COREWAL_NO_STRIPE\nCOREWAL_NO_STRIPE\n");
+  assert.equal(await left(directory), { entries: ["first"], clean: true });
+});
+
 test("invariant 13: no signal handler is installed, and a signal ends the process as it always does", async () => {
   const directory = freshPath("signal");
   const { child, ended } = startProcess("exit-case", { directory, what: "signal handlers" } satisfies ExitTask);

@@ -93,7 +93,7 @@ for (const { name, make } of CASES) {
     assert.ok(readOnly.durableLsn >= independent.promise && readOnly.durableLsn <= independent.lastLsn);
     assert.equal((await readAll(readOnly, true)).map(ours), independent.entries.filter((e) => e.lsn <= readOnly.durableLsn).map(plain));
     await readOnly.close();
-    const report = await verifyLogOn(fixed.storage, DIRECTORY);
+    const report = await verifyLogOn(fixed.storage, DIRECTORY, {});
     assert.equal(report.faults, []);
     assert.is(fixed.storage.changes, 0, "a read-only open changed something");
 

@@ -47,11 +47,16 @@ function scan(bytes: Uint8Array, header = HEADER, limit = bytes.length, start?: 
 
 test("the sample is valid, all kinds in it", () => assert.is(scan(GOOD), 10));
 
-test("invariant 4: each flipped bit of a frame rejects it", () => {
+test("invariant 4: each flipped bit of a frame rejects it, and a damaged length is never followed", () => {
+  const headers = entryOffsets();
   for (let bit = FIRST * 8; bit < END * 8; bit++) {
     const bytes = GOOD.slice();
-    bytes[bit >> 3]! ^= 1 << (bit & 7);
-    assert.type(scan(bytes), "string", `bit ${bit & 7} of byte ${bit >> 3}`);
+    const at = bit >> 3;
+    bytes[at]! ^= 1 << (bit & 7);
+    const reason = scan(bytes);
+    assert.type(reason, "string", `bit ${bit & 7} of byte ${at}`);
+    const inHeader = headers.some((header) => at >= header && at < header + 16);
+    if (inHeader) assert.ok(reason === "bad layout" || reason === "bad entry headers", `byte ${at}: ${reason}`);
   }
 });
 
@@ -114,6 +119,19 @@ test("lengths that lie under a right checksum are refused without reading outsid
   );
 });
 
+test("a payload length that overflows 32 bits with its padding is refused", () => {
+  const entries = entryOffsets();
+  const last = entries.at(-1)!;
+  for (let size = 0xfffffff0; size <= 0xffffffff; size++) {
+    const bytes = GOOD.slice();
+    const v = new DataView(bytes.buffer);
+    v.setUint32(last + 4, size, true);
+    v.setUint32(FIRST + 8, last + 16 - FIRST, true);
+    resign(bytes, entries);
+    assert.type(scan(bytes), "string", `${size} bytes`);
+  }
+});
+
 test("a void that claims more, fewer or negative LSNs is refused; so is kind 0, and padding that is not zero", () => {
   const entries = entryOffsets();
   const hole = entries.at(-2)!;
@@ -152,6 +170,11 @@ test("a void that claims more, fewer or negative LSNs is refused; so is kind 0, 
     attempt((_, v) => v.setUint16(entries[0]! + 14, 1, true), entries[0]!, 1n),
     "string",
     "reserved bytes",
+  );
+  assert.type(
+    attempt((_, v) => v.setUint32(entries[0]! + 8, 2, true), entries[0]!, 1n),
+    "string",
+    "key longer than the payload",
   );
   assert.type(
     attempt((_, v) => v.setUint8(entries[0]! + 16 + 1, 1), entries[0]!, 1n),

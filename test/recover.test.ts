@@ -112,7 +112,7 @@ async function recovered(fixed: Fixed, expect: Expected, original: [number, numb
     const again = await fixed.open();
     assert.equal(await found(again), original, `start ${start}`);
     await again.close();
-    assert.equal((await verifyLogOn(fixed.storage, DIRECTORY)).faults, []);
+    assert.equal((await verifyLogOn(fixed.storage, DIRECTORY, {})).faults, []);
     assert.equal(readLog(fixed.files).entries.map(facts), original);
   }
 }
@@ -123,7 +123,7 @@ for (const [what, make, corrupt, expecting] of TABLE) {
     const expect = expecting(d);
     corrupt(d);
     const fixed = new Fixed(d.files);
-    const { ok, faults } = await verifyLogOn(fixed.storage, DIRECTORY);
+    const { ok, faults } = await verifyLogOn(fixed.storage, DIRECTORY, {});
     assert.is(ok, expect.code === undefined && expect.unreadable === undefined, `verify: ${JSON.stringify(faults)}`);
     const independent = readLog(d.files);
     if (expect.code !== undefined) {

@@ -192,8 +192,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: "batch-entry-by-entry",
     file: "src/writer.ts",
-    find: "BATCH-PUBLISH",
-    replace: "",
+    find: "    let lsn: number;\n    if (group.length === 1) {",
+    replace: "    if (group.length > 1) return group.map((p) => this.put([p], bodyBytesOf(p.payloadBytes), bell))[0]!;\n    let lsn: number;\n    if (group.length === 1) {",
     why: "each entry of a batch is published for itself",
   },
 ];

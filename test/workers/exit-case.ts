@@ -1,7 +1,7 @@
 // Processes that end in one way or another with a log open; exit.test.ts and lock.test.ts say what must be left.
 
 import { writeSync } from "node:fs";
-import { openLog } from "../../src/index.js";
+import { attachLog, openLog } from "../../src/index.js";
 import type { LogOptions } from "../../src/options.js";
 import { startThread, task } from "../support/script.js";
 
@@ -91,6 +91,11 @@ const CASES = {
     const log = await openHere();
     const worker = startThread("attach-and", { handle: log.handle, then: "wait" });
     worker.once("message", () => worker.unref());
+  },
+  async "attach that is refused"() {
+    const log = await openHere();
+    for (let i = 0; i < 2; i++) await attachLog(log.handle).catch((error: { code: string }) => say(error.code));
+    log.write("first");
   },
   async "signal handlers"() {
     const log = await openHere();
