@@ -15,6 +15,8 @@ export interface BenchOptions {
   rounds: number;
   /** Where the files go; a temporary directory by default. */
   directory?: string;
+  /** Size of the log that is closed and opened again. */
+  reopenBytes: number;
   onProgress?: (done: number, total: number, what: string) => void;
 }
 
@@ -36,6 +38,7 @@ export interface BenchReport {
   write: { bytes: number; medianNs: number; p99Ns: number }[];
   crc32c: { bytes: number; gigabytesPerSecond: number }[];
   onDisk: { payloadBytes: number; entries: number; bytesPerEntry: number };
+  reopen: { bytes: number; medianMs: number };
 }
 
 const PAYLOAD = 100;
@@ -141,6 +144,7 @@ export async function bench(options: BenchOptions): Promise<BenchReport> {
       write: await benchWrite(directory, options),
       crc32c: benchCrc(options),
       onDisk: await measureOnDisk(directory),
+      reopen: await benchReopen(directory, options),
     };
   } finally {
     rmSync(directory, { recursive: true, force: true });
@@ -240,4 +244,21 @@ async function measureOnDisk(directory: string): Promise<BenchReport["onDisk"]> 
   const bytes = log.stats().segment.offset - before;
   await log.close();
   return { payloadBytes: 108, entries: frames * 1000, bytesPerEntry: bytes / (frames * 1000) };
+}
+
+/** openLog of a log that was closed properly, until it can be appended to. */
+async function benchReopen(directory: string, { reopenBytes, rounds }: BenchOptions): Promise<BenchReport["reopen"]> {
+  const path = join(directory, "reopen");
+  const log = await openLog(path, { durability: "async" });
+  const record = new Uint8Array(256 * 1024).fill(7);
+  for (let bytes = 0; bytes < reopenBytes; bytes += record.length) log.write(record);
+  await log.close();
+  const times: number[] = [];
+  for (let i = 0; i < rounds; i++) {
+    const before = performance.now();
+    const again = await openLog(path);
+    times.push(performance.now() - before);
+    await again.close();
+  }
+  return { bytes: reopenBytes, medianMs: median(times) };
 }

@@ -189,7 +189,6 @@ export function decodeEntries(core: Core, at: number, header: FrameHeader, from:
       if (next > copyEnd) {
         copyAt = p;
         copyEnd = Math.min(end, Math.max(p + COPY_BYTES, next));
-        // slice() of a view on shared memory would be shared memory again.
         copy = new ArrayBuffer(copyEnd - copyAt);
         new Uint8Array(copy).set(core.bytes.subarray(copyAt, copyEnd));
       }

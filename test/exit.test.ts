@@ -6,7 +6,7 @@ import { openLog } from "../src/index.js";
 import type { LogOptions } from "../src/options.js";
 import { texts, within } from "./support/expect.js";
 import { freshPath } from "./support/scratch.js";
-import { startProcess, type Ended } from "./support/script.js";
+import { killChildren, startProcess, type Ended } from "./support/script.js";
 import type { ExitTask } from "./workers/exit-case.js";
 
 const FLUSHERS = ["worker", "inline"] as const;
@@ -125,4 +125,5 @@ test("closed never becomes an unhandled rejection, and a poisoned log lets the p
   assert.is(end.out, "COREWAL_POISONED\n");
 });
 
+test.after(killChildren);
 test.run();

@@ -2,9 +2,11 @@
 
 import { test } from "uvu";
 import { killRounds } from "./support/kill.js";
+import { killChildren } from "./support/script.js";
 
 const seed = process.env.COREWAL_SEED;
 
 test("invariants 1, 2, 3: 50 kills", () => killRounds(50, seed === undefined ? undefined : Number(seed)));
 
+test.after(killChildren);
 test.run();

@@ -3,7 +3,9 @@
 
 import { test } from "uvu";
 import { killRounds } from "./support/kill.js";
+import { killChildren } from "./support/script.js";
 
 test("invariants 1, 2, 3: after SIGKILL everything acknowledged is there, and nothing that was not appended", () => killRounds(5));
 
+test.after(killChildren);
 test.run();

@@ -11,7 +11,7 @@ import { openLog } from "../src/index.js";
 import { inspectLock, livenessOf, takeLock, type Liveness, type LockOwner } from "../src/lock.js";
 import { refused, texts, until, within } from "./support/expect.js";
 import { freshDirectory, freshPath } from "./support/scratch.js";
-import { message, scriptPath, startProcess, startThread } from "./support/script.js";
+import { killChildren, message, scriptPath, startProcess, startThread, watchChild } from "./support/script.js";
 
 // --- livenessOf: a table ---------------------------------------------------------------------------------------------
 
@@ -51,7 +51,7 @@ interface Racer {
 
 /** A process that waits for the word, then tries to take the lock. */
 async function racer(directory: string, way: "lock" | "log"): Promise<Racer> {
-  const child = spawn(process.execPath, [scriptPath("lock-racer"), JSON.stringify({ directory, way })], { stdio: ["pipe", "pipe", "inherit"] });
+  const child = watchChild(spawn(process.execPath, [scriptPath("lock-racer"), JSON.stringify({ directory, way })], { stdio: ["pipe", "pipe", "inherit"] }));
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
   const next = async (): Promise<string> => {
     const line = await within(lines.next(), "a racer's answer");
@@ -308,4 +308,5 @@ test("invariant 10: a read-only open makes nothing: no directory, no log, no loc
   assert.equal(readdirSync(empty), []);
 });
 
+test.after(killChildren);
 test.run();

@@ -10,7 +10,7 @@ import type { Entry, Log } from "../src/types.js";
 import { drive, openInline, systemError, WatchedStorage } from "./support/environment.js";
 import { readAll, refused, textOf, texts, within } from "./support/expect.js";
 import { freshDirectory, freshPath } from "./support/scratch.js";
-import { startProcess } from "./support/script.js";
+import { killChildren, startProcess } from "./support/script.js";
 
 const SMALL = { ringBytes: 4096, segmentBytes: 16_384 };
 
@@ -290,4 +290,5 @@ test("stats add up", async () => {
   assert.is(log.stats().state, "closed");
 });
 
+test.after(killChildren);
 test.run();

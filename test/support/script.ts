@@ -30,6 +30,20 @@ export function message<T = unknown>(worker: Worker): Promise<T> {
   });
 }
 
+const children = new Set<ChildProcess>();
+
+/** Keeps a list of who still runs, so that a test that fails leaves nobody behind. */
+export function watchChild<T extends ChildProcess>(child: T): T {
+  children.add(child);
+  child.once("exit", () => children.delete(child));
+  return child;
+}
+
+/** For test.after(). */
+export function killChildren(): void {
+  for (const child of children) child.kill("SIGKILL");
+}
+
 export interface Ended {
   code: number | null;
   signal: NodeJS.Signals | null;
@@ -39,7 +53,8 @@ export interface Ended {
 
 /** A process that runs test/workers/NAME.ts with this in `task()`; `ended` never rejects. */
 export function startProcess(name: string, task: unknown, extraPipe = false): { child: ChildProcess; ended: Promise<Ended> } {
-  const child = spawn(process.execPath, ["--enable-source-maps", scriptPath(name), JSON.stringify(task)], { stdio: ["pipe", "pipe", "pipe", ...(extraPipe ? ["pipe" as const] : [])] });
+  const stdio = ["pipe" as const, "pipe" as const, "pipe" as const, ...(extraPipe ? ["pipe" as const] : [])];
+  const child = watchChild(spawn(process.execPath, ["--enable-source-maps", scriptPath(name), JSON.stringify(task)], { stdio }));
   const result: Ended = { code: null, signal: null, out: "", err: "" };
   child.stdout!.on("data", (chunk: Buffer) => (result.out += chunk.toString()));
   child.stderr!.on("data", (chunk: Buffer) => (result.err += chunk.toString()));
