@@ -15,6 +15,8 @@ export default tseslint.config(
       "@typescript-eslint/no-non-null-assertion": "off",
       // An async function is how a method promises that its refusals are rejections.
       "@typescript-eslint/require-await": "off",
+      // What is passed on as it was caught is an error already.
+      "@typescript-eslint/prefer-promise-reject-errors": ["error", { allowThrowingUnknown: true, allowThrowingAny: true }],
       "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_" }],
     },
   },

@@ -36,7 +36,7 @@ function runFile(name) {
     }, FILE_TIMEOUT_MS);
     child.on("close", (code) => {
       clearTimeout(timer);
-      // eslint-disable-next-line no-control-regex -- uvu colours its lines
+       
       const plain = output.replace(/\x1b\[[0-9;]*m/g, "");
       const all = (label) => [...plain.matchAll(new RegExp(`^ *${label}: *(\\d+)`, "gm"))].reduce((n, m) => n + Number(m[1]), 0);
       const [total, passed, skipped] = [all("Total"), all("Passed"), all("Skipped")];

@@ -75,12 +75,12 @@ export function makeMemory(bytes: number): WebAssembly.Memory {
 export function bindCore(module: WebAssembly.Module, memory: WebAssembly.Memory, point?: (step: number) => void): Core {
   const imports = { env: { memory, ...(point === undefined ? {} : { point }) } };
   // The loader's own exports object wraps every function and costs four times the call: take the raw one.
-  const { instance } = instantiateSync(module, imports as Parameters<typeof instantiateSync>[1]);
+  const { instance } = instantiateSync(module, imports as Parameters<typeof instantiateSync>[1]) as unknown as { instance: { exports: CoreExports } };
   const { buffer } = memory;
   return {
     module,
     memory,
-    x: instance.exports as unknown as CoreExports,
+    x: instance.exports,
     bytes: new Uint8Array(buffer),
     view: new DataView(buffer),
     i32: new Int32Array(buffer),

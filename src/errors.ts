@@ -99,7 +99,7 @@ export function errorToText(error: unknown): string {
     lsn: e?.lsn,
     file: e?.file,
     offset: e?.offset,
-    cause: e?.cause === undefined ? undefined : `${codeOf(e.cause) ?? ""} ${(e.cause as Error).message ?? String(e.cause)}`.trim(),
+    cause: e?.cause === undefined ? undefined : `${codeOf(e.cause) ?? ""} ${e.cause instanceof Error ? e.cause.message : ""}`.trim(),
   });
 }
 

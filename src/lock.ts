@@ -8,7 +8,7 @@
 // an old number finds a higher one when it looks again after making its file, and gives up. Lower files
 // are removed by the winner. node:fs has no flock, and deleting a stale lock file would let two win.
 
-import { closeSync, linkSync, openSync, readdirSync, readFileSync, readlinkSync, unlinkSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, existsSync, linkSync, openSync, readdirSync, readFileSync, readlinkSync, unlinkSync, writeFileSync, writeSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { codeOf, CorewalError, fromSystem } from "./errors.js";
@@ -157,16 +157,28 @@ export function takeLock(directory: string): { release(): void } {
       } finally {
         unlinkSync(draft);
       }
-      const [highest, ...lower] = numbersIn(directory);
-      if (highest !== number) {
+      if (wasOvertaken(directory, before.number, number)) {
         unlinkSync(file);
         continue;
       }
-      for (const n of lower) removeQuietly(`${directory}/${lockName(n)}`);
+      // Lowest first: as long as N + 1 can be missing, N is missing too, which wasOvertaken relies on.
+      for (const n of numbersIn(directory).reverse()) if (n < number) removeQuietly(`${directory}/${lockName(n)}`);
       return { release: () => release(file) };
     }
   } catch (error) {
     throw fromSystem(error, "taking the lock", directory);
+  }
+}
+
+/** Has somebody come and gone with our number, or a higher one, since we looked? Then ours came too late. */
+function wasOvertaken(directory: string, predecessor: number, number: number): boolean {
+  if (predecessor > 0 && !existsSync(`${directory}/${lockName(predecessor)}`)) return true;
+  // Reading a directory is not atomic: two that agree saw nothing replaced in between.
+  let seen = numbersIn(directory);
+  for (;;) {
+    const again = numbersIn(directory);
+    if (again.join() === seen.join()) return again[0] !== number;
+    seen = again;
   }
 }
 

@@ -68,7 +68,7 @@ export class SpaceQueue {
         bodyBytes,
         since: performance.now(),
         resolve: (lsn) => (done(), resolve(lsn)),
-        reject: (error) => (done(), reject(error as Error)),
+        reject: (error) => (done(), reject(error)),
       };
       this.list.push(queued);
       this.queuedBytes += bodyBytes;

@@ -104,7 +104,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
       const prepared = prepare(input, this.options.maxEntryBytes);
       return this.appendGroup([prepared], bodyBytesOf(prepared.payloadBytes), wait);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 
@@ -246,7 +246,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
       this.waits.demand(lsn, this.strictest(wait) === "sync");
       return this.waits.waitFor(lsn, undefined, wait);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 

@@ -5,6 +5,7 @@ import { threadId } from "node:worker_threads";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openLog } from "../src/index.js";
+import { headIndex, type Core } from "../src/core.js";
 import type { CorewalError } from "../src/errors.js";
 import { resolveOptions, writerOptions, type LogOptions } from "../src/options.js";
 import type { Log } from "../src/types.js";
@@ -22,9 +23,11 @@ const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1)
 
 const open = (options: LogOptions = {}, storage = new WatchedStorage()): Promise<Log> => openInline(freshPath("full"), { ...SMALL, ...options }, { manual: true, storage });
 
+const coreOf = (log: Log): Core => (log as unknown as { core: Core }).core;
+
 /** A writer in this thread that does not know that the flusher is in this thread, too: it waits as any other does. */
 function remoteWriter(log: Log, options: LogOptions): StripeWriter {
-  const { core } = log as unknown as { core: ConstructorParameters<typeof StripeWriter>[0] };
+  const core = coreOf(log);
   return new StripeWriter(core, threadId + 1, writerOptions(resolveOptions({ ...SMALL, ...options })), undefined, () => {});
 }
 
@@ -101,6 +104,20 @@ test("a deadline: who waits for space gets COREWAL_FULL after fullTimeoutMs, blo
   await drive(log, log.sync());
   assert.equal(await numbers(log), upTo(4));
   writer.end();
+  await log.close();
+});
+
+test("ancestor A, stalls: spurious wake-ups do not prolong a deadline, nor does a missing one", async () => {
+  const log = await open();
+  for (const spurious of [true, false]) {
+    const writer = remoteWriter(log, { fullTimeoutMs: 60 });
+    for (const i of upTo(3)) writer.write(thousand(i));
+    const waker = spurious ? setInterval(() => Atomics.notify(coreOf(log).i32, headIndex(writer.stripe)), 1) : undefined;
+    await refused(within(writer.append(thousand(0)), "a deadline", 20_000), "COREWAL_FULL");
+    clearInterval(waker);
+    writer.end();
+    await drive(log, log.sync());
+  }
   await log.close();
 });
 

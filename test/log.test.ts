@@ -278,6 +278,19 @@ async function statOf(directory: string): Promise<{ offset: number }> {
   return { offset };
 }
 
+test("ancestor A, stalls: a log that has nothing to do uses no processor time, in no thread", async () => {
+  for (const flusher of ["worker", "inline"] as const) {
+    const log = await openLog(freshPath("idle"), { ...SMALL, flusher });
+    await log.append("x");
+    // Processor time of this process only: other processes on the machine do not count.
+    const before = process.cpuUsage();
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    const { user, system } = process.cpuUsage(before);
+    assert.ok(user + system < 200_000, `${flusher}: ${user + system} µs in 400 ms`);
+    await log.close();
+  }
+});
+
 test("stats add up", async () => {
   const log = await openInline(freshPath("stats"), SMALL, { manual: true });
   await drive(log, log.append("12345"));

@@ -39,8 +39,8 @@ export const MUTANTS: Mutant[] = [
     name: "go-on-after-error",
     file: "src/flusher.ts",
     find: "this.poison(error);",
-    replace: "void error;",
-    why: "the log must stop at the first failure; otherwise the next frame stands behind a gap",
+    replace: "if (this.core.i32[CTL_COMMAND >> 2] === COMMAND_CLOSE) this.poison(error);",
+    why: "the log must stop at the first failure, not only when it closes; otherwise the next frame stands behind a gap",
   },
   {
     name: "ignored-short-write",

@@ -54,7 +54,7 @@ export interface Ended {
 /** A process that runs test/workers/NAME.ts with this in `task()`; `ended` never rejects. */
 export function startProcess(name: string, task: unknown, extraPipe = false): { child: ChildProcess; ended: Promise<Ended> } {
   const stdio = ["pipe" as const, "pipe" as const, "pipe" as const, ...(extraPipe ? ["pipe" as const] : [])];
-  const child = watchChild(spawn(process.execPath, ["--enable-source-maps", scriptPath(name), JSON.stringify(task)], { stdio }));
+  const child = watchChild(spawn(process.execPath, [scriptPath(name), JSON.stringify(task)], { stdio }));
   const result: Ended = { code: null, signal: null, out: "", err: "" };
   child.stdout!.on("data", (chunk: Buffer) => (result.out += chunk.toString()));
   child.stderr!.on("data", (chunk: Buffer) => (result.err += chunk.toString()));

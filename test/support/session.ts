@@ -39,7 +39,10 @@ export class Session {
 
   /** The process is dead: nothing that its promises still say counts. */
   end(): void {
+    if (!this.alive) return;
     this.alive = false;
+    // In a process that is killed, timers that keep it alive are gone as well.
+    for (const { writer } of this.hands.slice(1)) (writer as Writer & { end?: () => void }).end?.();
   }
 
   /** Does `steps` random things, or fewer if the machine or the log dies. */
@@ -73,6 +76,8 @@ export class Session {
     else if (roll < 91) await this.readBroken();
     else if (roll < 92) this.haunt();
     else if (roll < 93) await this.forge();
+    else if (roll < 95) await this.burst();
+    else if (roll < 98) await this.idle();
     else await this.rest();
   }
 
@@ -147,6 +152,27 @@ export class Session {
       if (code === "COREWAL_OUTCOME_UNKNOWN") this.explain(error);
       else this.refuse(hand, operation, error);
     }
+  }
+
+  /** More than a frame can hold, and then one step at a time. */
+  private async burst(): Promise<void> {
+    const { random, config, disk } = this.world;
+    for (let n = random.between(4, 16); n > 0 && !disk.down; n--) {
+      const hand = random.pick(this.hands);
+      if (config.batches) this.appendBatch(hand);
+      else this.append(hand);
+    }
+    if (disk.crashAt === Infinity && random.chance(0.5)) disk.crashAt = disk.operations + random.between(1, 12);
+    await this.world.pump(random.between(1, 3));
+  }
+
+  /** Nobody appends for a while: an empty frame, which nobody syncs, says how far the log is durable. */
+  private async idle(): Promise<void> {
+    const { world } = this;
+    await world.pump();
+    world.clockMs += 10;
+    await world.pump();
+    if (world.random.chance(0.5)) this.append(world.random.pick(this.hands));
   }
 
   private begin(hand: Hand, items: Item[]): Operation {

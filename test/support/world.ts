@@ -216,15 +216,7 @@ function configure(random: Random): Config {
   const [frameAlign, segmentBytes] = random.pick([[64, 16384], [64, 16384], [512, 16384], [64, 32768], [512, 32768], [4096, 65536]] as const);
   const fixed = random.pick([12, 48, 112, 400, 1000]);
   const sizes = random.pick<(random: Random) => number>([() => fixed, () => fixed, (r) => r.between(4, 200), (r) => (r.chance(0.8) ? r.between(4, 120) : r.between(120, 1500))]);
-  const faulty = random.chance(0.5);
-  const rate = random.pick([0.01, 0.03, 0.1]);
-  const faults: Partial<Faults> = {};
-  if (random.chance(0.4)) faults.shortWrite = random.pick([0.05, 0.3]);
-  if (faulty) {
-    for (const name of ["writeError", "noSpace", "syncError", "syncError", "directorySyncError", "readError", "nameError"] as const) {
-      if (random.chance(0.4)) faults[name] = rate;
-    }
-  }
+  const faults = chooseFaults(random);
   return {
     options: {
       flusher: "inline",
@@ -247,4 +239,19 @@ function configure(random: Random): Config {
     steps: random.pick([4, 15, 40]),
     crashWithin: random.pick([8, 30, 100]),
   };
+}
+
+/** Nothing, one kind of failure that comes often, or some of every kind. */
+function chooseFaults(random: Random): Partial<Faults> {
+  const names = ["writeError", "noSpace", "syncError", "directorySyncError", "readError", "nameError"] as const;
+  const faults: Partial<Faults> = {};
+  if (random.chance(0.4)) faults.shortWrite = random.pick([0.05, 0.3]);
+  const roll = random.below(4);
+  if (roll === 0) {
+    faults[random.chance(0.5) ? "syncError" : random.pick(names)] = 0.2;
+  } else if (roll === 1) {
+    const rate = random.pick([0.01, 0.03, 0.1]);
+    for (const name of names) if (random.chance(0.5)) faults[name] = rate;
+  }
+  return faults;
 }
