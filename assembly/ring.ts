@@ -9,7 +9,8 @@
 // tail, only the flusher moves the head; revocation moves the generation, so that an owner who was
 // taken for dead cannot publish afterwards.
 //
-// It must never happen that a thread waits for another one here: no loops over shared words.
+// It must never happen that an appending thread waits for another one here: reserving and publishing
+// have no loops over shared words.
 
 import {
   BELL_LAZY,

@@ -105,7 +105,6 @@ export async function buildDist() {
     outdir: "dist",
     splitting: true,
     chunkNames: "shared-[hash]",
-    banner: { js: "// corewal, MIT. Made from https://npmjs.com/package/corewal sources by esbuild." },
     plugins: [embed()],
   });
   run(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.dist.json"]);

@@ -2,7 +2,7 @@
 // everybody who waits, publishes the durable LSN. A worker loops over it, or the opener's thread does
 // (drive.ts), or a test.
 //
-// It must never publish before the fsync returned, never write twice to the same place, and never go
+// It must never publish before the fsync returned, never write over a frame with entries, and never go
 // on after a failed write or fsync.
 
 import {
@@ -152,7 +152,7 @@ export class Flusher {
     const { x } = core;
     const durable = x.log_durable_lsn();
     const waiting = x.log_last_lsn() >= Number(core.view.getBigInt64(MERGE_NEXT_LSN, true));
-    if (core.i32[CTL_COMMAND >> 2] === COMMAND_CLOSE) return AGAIN;
+    if (Atomics.load(core.i32, CTL_COMMAND >> 2) === COMMAND_CLOSE) return AGAIN;
     const now = chance.now();
     if (!waiting) {
       this.lazySince = this.delaySince = this.stalled = undefined;
@@ -182,7 +182,7 @@ export class Flusher {
 
   private work(): boolean {
     if (this.rest().ms > 0) return false;
-    const closing = this.core.i32[CTL_COMMAND >> 2] === COMMAND_CLOSE;
+    const closing = Atomics.load(this.core.i32, CTL_COMMAND >> 2) === COMMAND_CLOSE;
     if (closing && this.core.x.log_state() === LOG_OPEN) this.fence();
     if (this.flush()) return true;
     if (closing && this.core.x.log_last_lsn() < Number(this.core.view.getBigInt64(MERGE_NEXT_LSN, true))) {

@@ -320,6 +320,7 @@ class OpenLog extends StripeWriter implements Log {
   }
 
   [ABANDON](): void {
+    for (const writer of this.parts.drive?.writers ?? []) writer.end();
     this.letGo();
   }
 }

@@ -17,7 +17,7 @@ export interface LogOptions {
   maxBytes?: number;
   /** `async` entries and `write()` reach the disk at least this often, milliseconds. Default 100, 1 to 60,000. */
   flushIntervalMs?: number;
-  /** Size of a segment file. Default 64 MiB; 16 KiB to 1 GiB, at least ringBytes. */
+  /** Size of a segment file. Default 64 MiB; 16 KiB to 1 GiB, at least twice ringBytes. */
   segmentBytes?: number;
   /** Ring of one thread, a power of two. Default 4 MiB; 4 KiB to 256 MiB. */
   ringBytes?: number;
@@ -97,7 +97,7 @@ export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
   const o = options;
   const ringBytes = number("ringBytes", o.ringBytes, 4 * MiB, 4 * KiB, 256 * MiB, "power of two");
   const stripes = number("stripes", o.stripes, 64, 1, STRIPES_MAX);
-  const segmentBytes = number("segmentBytes", o.segmentBytes, Math.max(64 * MiB, ringBytes), 16 * KiB, 1024 * MiB);
+  const segmentBytes = number("segmentBytes", o.segmentBytes, Math.max(64 * MiB, 2 * ringBytes), 16 * KiB, 1024 * MiB);
   const half = ringBytes / 2;
   const resolved: ResolvedOptions = {
     topology: choice("topology", o.topology, "striped", ["striped"]),
@@ -144,7 +144,7 @@ export function writerOptions(o: ResolvedOptions): WriterOptions {
   };
 }
 
-/** Largest frame that this log writes, header included: takes the largest batch, fits twice into a segment. */
+/** Largest frame that this log writes, header included: takes the largest batch, fits into half a segment. */
 export function frameBytesMax(o: ResolvedOptions): number {
   return Math.min(Math.floor(o.segmentBytes / 2) - 1024, Math.max(o.ringBytes, MiB));
 }

@@ -1,7 +1,7 @@
 // Appends of one thread that wait for space in its ring: first in, first out, bounded in bytes and time.
 // They hold no LSN yet, so giving up on one means that it was never written.
 
-import { RING_FULL } from "../assembly/layout.js";
+import { BELL_LAZY, RING_FULL } from "../assembly/layout.js";
 import { headIndex, type Core } from "./core.js";
 import { detach, type Prepared } from "./entry.js";
 import type { Wait } from "./types.js";
@@ -13,9 +13,9 @@ export interface QueueOwner {
   readonly stripe: number;
   readonly settledByFlusher: boolean;
   /** Tries to publish: first LSN or a RING_* code. */
-  put(group: Prepared[], bodyBytes: number): number;
+  put(group: Prepared[], bodyBytes: number, bell: number): number;
   /** Publishes, blocking the thread while there is no space; throws if it cannot. Gives the first LSN. */
-  putBlocking(group: Prepared[], bodyBytes: number): number;
+  putBlocking(group: Prepared[], bodyBytes: number, bell: number): number;
   full(waitedMs: number): Error;
   refusal(code: number): Error;
   /** The queue grew or shrank. */
@@ -81,7 +81,7 @@ export class SpaceQueue {
   drain(): void {
     while (this.list.length > 0 && !this.blocking) {
       const next = this.list[0]!;
-      const first = this.owner.put(next.group, next.bodyBytes);
+      const first = this.owner.put(next.group, next.bodyBytes, BELL_LAZY);
       const waitedMs = performance.now() - next.since;
       if (first === RING_FULL && waitedMs < this.deadlineMs) break;
       this.shift();
@@ -97,7 +97,7 @@ export class SpaceQueue {
     try {
       while (this.list.length > 0) {
         const next = this.list[0]!;
-        const first = this.owner.putBlocking(next.group, next.bodyBytes);
+        const first = this.owner.putBlocking(next.group, next.bodyBytes, BELL_LAZY);
         this.shift();
         next.resolve(first);
       }

@@ -137,7 +137,7 @@ export interface Writer extends AsyncDisposable {
   appendBatch(inputs: Input[], wait?: Wait): Promise<{ first: number; last: number }>;
   /** Resolves when everything up to `lsn` is durable. */
   durable(lsn: number, wait?: Wait): Promise<void>;
-  /** Resolves when everything that this writer has accepted so far is durable; gives the durable LSN. */
+  /** Resolves when everything that any writer has put into the log so far is durable; gives the durable LSN. */
   sync(wait?: Wait): Promise<number>;
   /** Resolves when there is space in the ring again. */
   ready(): Promise<void>;

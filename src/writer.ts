@@ -162,7 +162,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
   }
 
   /** Reserves, copies, publishes. Returns the first LSN or a RING_* code. */
-  put(group: Prepared[], bodyBytes: number, bell: number = BELL_NONE): number {
+  put(group: Prepared[], bodyBytes: number, bell: number): number {
     const { x } = this.core;
     if (this.ended) return RING_NOT_OPEN;
     let lsn: number;
@@ -193,7 +193,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
   }
 
   /** Like put, but waits for space, blocking the thread. Returns the first LSN. */
-  putBlocking(group: Prepared[], bodyBytes: number, bell: number = BELL_NONE): number {
+  putBlocking(group: Prepared[], bodyBytes: number, bell: number): number {
     const { x, i32 } = this.core;
     const { onFull, fullTimeoutMs } = this.options;
     const since = performance.now();

@@ -11,7 +11,7 @@ import { resolveOptions, writerOptions, type LogOptions } from "../src/options.j
 import type { Log } from "../src/types.js";
 import { StripeWriter } from "../src/writer.js";
 import { drive, openInline, pump, systemError, WatchedStorage } from "./support/environment.js";
-import { readAll, refused, texts, until, within } from "./support/expect.js";
+import { endSoon, readAll, refused, texts, until, within } from "./support/expect.js";
 import { freshPath } from "./support/scratch.js";
 import { message, startThread } from "./support/script.js";
 
@@ -223,4 +223,5 @@ test("threads that write more than the disk takes are slowed down, and nothing g
   await log.close();
 });
 
+test.after(endSoon);
 test.run();

@@ -8,7 +8,7 @@ import { attachLog } from "../src/index.js";
 import type { LogOptions } from "../src/options.js";
 import type { Log } from "../src/types.js";
 import { drive, openInline, pump, WatchedStorage } from "./support/environment.js";
-import { texts } from "./support/expect.js";
+import { endSoon, texts } from "./support/expect.js";
 import { freshPath } from "./support/scratch.js";
 
 const SMALL: LogOptions = { ringBytes: 4096, segmentBytes: 16_384 };
@@ -263,4 +263,5 @@ test("open and close without an append write nothing", async () => {
   assert.equal(again.changes(), []);
 });
 
+test.after(endSoon);
 test.run();

@@ -4,7 +4,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openLog } from "../src/index.js";
 import type { LogOptions } from "../src/options.js";
-import { texts, within } from "./support/expect.js";
+import { endSoon, texts, within } from "./support/expect.js";
 import { freshPath } from "./support/scratch.js";
 import { killChildren, startProcess, type Ended } from "./support/script.js";
 import type { ExitTask } from "./workers/exit-case.js";
@@ -126,4 +126,5 @@ test("closed never becomes an unhandled rejection, and a poisoned log lets the p
 });
 
 test.after(killChildren);
+test.after(endSoon);
 test.run();

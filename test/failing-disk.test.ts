@@ -9,7 +9,7 @@ import type { CorewalError, ErrorCode } from "../src/errors.js";
 import type { LogOptions } from "../src/options.js";
 import type { Log } from "../src/types.js";
 import { drive, openInline, pump, systemError, WatchedStorage, type Step } from "./support/environment.js";
-import { refused, texts, within } from "./support/expect.js";
+import { endSoon, refused, texts, within } from "./support/expect.js";
 import { freshDirectory, freshPath } from "./support/scratch.js";
 
 const SMALL: LogOptions = { ringBytes: 4096, segmentBytes: 16_384 };
@@ -191,4 +191,5 @@ test("invariant 7: a real full disk", async () => {
   }
 });
 
+test.after(endSoon);
 test.run();

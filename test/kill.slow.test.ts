@@ -1,6 +1,7 @@
 // kill.test.ts, ten times as long. COREWAL_SEED replays the choices of an earlier run.
 
 import { test } from "uvu";
+import { endSoon } from "./support/expect.js";
 import { killRounds } from "./support/kill.js";
 import { killChildren } from "./support/script.js";
 
@@ -9,4 +10,5 @@ const seed = process.env.COREWAL_SEED;
 test("invariants 1, 2, 3: 50 kills", () => killRounds(50, seed === undefined ? undefined : Number(seed)));
 
 test.after(killChildren);
+test.after(endSoon);
 test.run();

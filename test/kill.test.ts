@@ -2,10 +2,12 @@
 // and 3 (batches are whole), with real processes, threads and files. kill.slow.test.ts does more of the same.
 
 import { test } from "uvu";
+import { endSoon } from "./support/expect.js";
 import { killRounds } from "./support/kill.js";
 import { killChildren } from "./support/script.js";
 
 test("invariants 1, 2, 3: after SIGKILL everything acknowledged is there, and nothing that was not appended", () => killRounds(5));
 
 test.after(killChildren);
+test.after(endSoon);
 test.run();

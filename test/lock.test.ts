@@ -9,7 +9,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openLog } from "../src/index.js";
 import { inspectLock, livenessOf, takeLock, type Liveness, type LockOwner } from "../src/lock.js";
-import { refused, texts, until, within } from "./support/expect.js";
+import { endSoon, refused, texts, until, within } from "./support/expect.js";
 import { freshDirectory, freshPath } from "./support/scratch.js";
 import { killChildren, message, scriptPath, startProcess, startThread, watchChild } from "./support/script.js";
 
@@ -309,4 +309,5 @@ test("invariant 10: a read-only open makes nothing: no directory, no log, no loc
 });
 
 test.after(killChildren);
+test.after(endSoon);
 test.run();

@@ -8,7 +8,7 @@ import { placedChecksum } from "../src/core.js";
 import { openLog } from "../src/index.js";
 import type { Entry, Log } from "../src/types.js";
 import { drive, openInline, systemError, WatchedStorage } from "./support/environment.js";
-import { readAll, refused, textOf, texts, within } from "./support/expect.js";
+import { endSoon, readAll, refused, textOf, texts, within } from "./support/expect.js";
 import { freshDirectory, freshPath } from "./support/scratch.js";
 import { killChildren, startProcess } from "./support/script.js";
 
@@ -304,4 +304,5 @@ test("stats add up", async () => {
 });
 
 test.after(killChildren);
+test.after(endSoon);
 test.run();

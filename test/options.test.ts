@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { openLog } from "../src/index.js";
 import { frameBytesMax, resolveOptions, type LogOptions, type ResolvedOptions } from "../src/options.js";
 import type { ReadOptions, Wait } from "../src/types.js";
-import { refused } from "./support/expect.js";
+import { endSoon, refused } from "./support/expect.js";
 import { freshDirectory, freshPath } from "./support/scratch.js";
 
 const MiB = 1 << 20;
@@ -167,4 +167,5 @@ test("how to wait and how to read are checked as well, and nothing is written", 
   await log.close();
 });
 
+test.after(endSoon);
 test.run();

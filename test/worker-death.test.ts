@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { attachLog, openLog } from "../src/index.js";
 import type { Log } from "../src/types.js";
 import { openWithPoints, stopAt } from "./support/armed.js";
-import { readAll, refused, textOf, texts, until, within } from "./support/expect.js";
+import { endSoon, readAll, refused, textOf, texts, until, within } from "./support/expect.js";
 import { Random } from "./support/random.js";
 import { freshPath } from "./support/scratch.js";
 import { message, startThread } from "./support/script.js";
@@ -244,4 +244,5 @@ test("a thread that dies of an error gives its stripe back", async () => {
   await log.close();
 });
 
+test.after(endSoon);
 test.run();

@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { attachLog, decodeCommit, openLog } from "../src/index.js";
 import type { Input, LogHandle, Writer } from "../src/types.js";
 import { drive, openInline, pump } from "./support/environment.js";
-import { readAll, refused, texts, within } from "./support/expect.js";
+import { endSoon, readAll, refused, texts, within } from "./support/expect.js";
 import { Random } from "./support/random.js";
 import { freshPath } from "./support/scratch.js";
 import { message, startThread } from "./support/script.js";
@@ -345,4 +345,5 @@ test("ready resolves at once while there is space, and later when there was none
   await log.close();
 });
 
+test.after(endSoon);
 test.run();

@@ -43,6 +43,11 @@ export async function refused(run: Promise<unknown> | (() => unknown), code: Err
   return error as CorewalError;
 }
 
+/** For test.after(): a log that a failed test left open may not keep the process until the runner loses patience. */
+export function endSoon(): void {
+  setTimeout(() => process.exit(), 2000).unref();
+}
+
 export async function readAll(log: Log, options?: ReadOptions): Promise<Entry[]> {
   const entries: Entry[] = [];
   for await (const entry of log.read(options)) entries.push(entry);

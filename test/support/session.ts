@@ -27,6 +27,7 @@ export class Session {
   private alive = true;
   private open = 0;
   private haunted = false;
+  private closing = false;
   private durableSeen: number;
 
   constructor(
@@ -48,6 +49,7 @@ export class Session {
   /** Does `steps` random things, or fewer if the machine or the log dies. */
   async run(steps: number): Promise<void> {
     const { world } = this;
+    if (world.random.chance(0.5)) for (let n = 1; n < world.config.writers; n++) await this.attach();
     for (let i = 0; i < steps; i++) {
       await this.step();
       this.observe();
@@ -231,7 +233,9 @@ export class Session {
   private refuse(hand: Hand, operation: Operation, error: unknown): void {
     const code = codeOf(error);
     if (code === "COREWAL_POISONED") this.explain(error);
-    else if (code !== "COREWAL_FULL") throw error;
+    else if (code === "COREWAL_CLOSED" && this.closing && hand !== this.hands[0]) {
+      // Closing the log does not wait for what other writers could not even put into their rings.
+    } else if (code !== "COREWAL_FULL") throw error;
     if (operation.first !== 0) throw new Violation(`${code} for LSN ${operation.first}, which is in the log: its outcome is unknown`);
     operation.refused = true;
     hand.queued = hand.queued.filter((other) => other !== operation);
@@ -239,7 +243,7 @@ export class Session {
 
   /** An error that needs a failure of the disk to be explained. */
   private explain(error: unknown): void {
-    if (!this.world.failed && !this.world.disk.down) throw new Violation(`nothing failed, and yet: ${(error as Error).message}`);
+    if (!this.world.failed && !this.world.disk.down) throw new Violation(`nothing failed, and yet: ${codeOf(error)} ${(error as Error).stack}`);
   }
 
   // --- looking -----------------------------------------------------------------------------------
@@ -267,6 +271,7 @@ export class Session {
     const { random } = this.world;
     this.open++;
     const settled = (error: unknown): void => {
+      if (codeOf(error) === "COREWAL_CLOSED" && this.closing && hand !== this.hands[0]) return;
       if (codeOf(error) !== "COREWAL_OUTCOME_UNKNOWN" && codeOf(error) !== "COREWAL_POISONED") throw error;
       this.explain(error);
     };
@@ -399,6 +404,7 @@ export class Session {
   /** A close that succeeds has made everything durable. */
   async close(): Promise<void> {
     const { world, log } = this;
+    this.closing = true;
     await this.attempt(() => world.drive(log.close()));
     if (world.failed) return;
     await settle();

@@ -65,7 +65,7 @@ async function live(world: World, counts: Counts, wasClean: boolean): Promise<bo
     if (!world.failed) {
       if (random.chance(0.35)) {
         await session.close();
-        if (!world.failed) return closed(world, counts);
+        if (!world.failed) return closed(world, counts, wasClean);
       } else if (disk.crashAt < Infinity || random.chance(0.5)) {
         session.end();
         strike(world, counts, "between operations");
@@ -89,17 +89,17 @@ async function live(world: World, counts: Counts, wasClean: boolean): Promise<bo
   }
 }
 
-function closed(world: World, counts: Counts): boolean {
+function closed(world: World, counts: Counts, wasClean: boolean): boolean {
   const { recovery } = world.log!;
-  // What a former process left without a footer stays so until something is appended: closing writes nothing else.
-  const clean = recovery.clean || recovery.copied !== undefined || world.log!.stats().segmentsBegun > 0;
+  // Only an open that made a segment has one to seal; what a former one left without footer stays so.
+  const sealed = recovery.copied !== undefined || world.log!.stats().segmentsBegun > 0;
   world.log = undefined;
   world.disarm();
   countKind(counts, "close");
   // What a close says is durable needs no cache.
   if (world.random.chance(0.5)) world.die(true);
   world.disk.crashAt = Infinity;
-  return clean;
+  return sealed || wasClean;
 }
 
 /** Everybody has an answer, and then the process dies: with a disk that works, all of it is there again. */
