@@ -88,11 +88,11 @@ export function recoverChain(storage: Storage, directory: string, mode: RecoverM
 
   for (const segment of found.segments) absorb(found, segment);
   found.lastLsn = found.copied?.lastLsn ?? last.segment.summary.lastLsn;
+  // A process that was killed between rename and fsync of the directory leaves a name that only the cache
+  // holds. Before anything relies on it, above all the parent's `continued` mark, or is shown, it is made durable.
+  if (mode !== "live" && (!found.clean || unfinished.length > 0)) storage.syncDirectory(directory);
   if (mode !== "write") return found;
 
-  // A process that was killed between rename and fsync of the directory leaves a name that only the cache
-  // holds. Before anything relies on it, above all the parent's `continued` mark, it is made durable.
-  if (!found.clean || unfinished.length > 0) storage.syncDirectory(directory);
   for (const { parent, next } of unfinished) endParent(storage, directory, parent, next);
   if (last.copy !== undefined) {
     const { identity, salt, nowNs } = make(found);

@@ -35,9 +35,13 @@ for (let run = 0; run < runs && (runs < Infinity || elapsed() < Number(values.se
 
 const seconds = elapsed();
 if (values.json) {
-  console.log(JSON.stringify({ failure, seed: failure === undefined ? undefined : seed, seconds, seeds: counts.seeds, cycles: counts.cycles }));
+  console.log(
+    JSON.stringify({ failure, seed: failure === undefined ? undefined : seed, seconds, seeds: counts.seeds, cycles: counts.cycles }),
+  );
 } else {
-  console.log(`seeds ${first} to ${first + counts.seeds - 1}: ${counts.cycles} crash and recover cycles in ${seconds.toFixed(1)} s, ${(counts.cycles / seconds).toFixed(0)} a second`);
+  console.log(
+    `seeds ${first} to ${first + counts.seeds - 1}: ${counts.cycles} crash and recover cycles in ${seconds.toFixed(1)} s, ${(counts.cycles / seconds).toFixed(0)} a second`,
+  );
   const kinds = [...counts.kinds].sort((a, b) => b[1] - a[1]);
   for (const [kind, n] of kinds) console.log(`${String(n).padStart(9)}  ${kind}`);
   if (failure !== undefined) console.log(`\nseed ${seed}: ${failure}\nreplay: npm run sim -- --seed ${seed} --runs 1 --trace`);

@@ -75,7 +75,10 @@ test("writes that were not synced are kept, lost, or kept in part, sector by sec
       const sectors = new Set<number>();
       for (let at = 0; at < bytes.length; at += sectorBytes) {
         const sector = bytes.subarray(at, at + sectorBytes);
-        assert.ok(sector.every((byte) => byte === sector[0]), "a sector is torn");
+        assert.ok(
+          sector.every((byte) => byte === sector[0]),
+          "a sector is torn",
+        );
         sectors.add(sector[0]!);
       }
       return [...sectors].sort().join();
@@ -126,14 +129,15 @@ test("a truncation that is lost takes everything after it along", () => {
 });
 
 test("fsync of a file does not keep its name, unless the file system says so", () => {
-  const run = (fsyncAlso: DiskOptions["fsyncAlso"]) => outcomes((seed) => {
-    const disk = make(seed, { fsyncAlso });
-    const file = disk.create(PATH);
-    file.write(new Uint8Array(10), 0);
-    file.sync();
-    disk.reboot();
-    return disk.list(DIRECTORY).join();
-  });
+  const run = (fsyncAlso: DiskOptions["fsyncAlso"]) =>
+    outcomes((seed) => {
+      const disk = make(seed, { fsyncAlso });
+      const file = disk.create(PATH);
+      file.write(new Uint8Array(10), 0);
+      file.sync();
+      disk.reboot();
+      return disk.list(DIRECTORY).join();
+    });
   assert.equal([...run("nothing").keys()].sort(), ["", "file"]);
   assert.equal([...run("own name").keys()], ["file"]);
   assert.equal([...run("all names").keys()], ["file"]);
@@ -153,13 +157,16 @@ test("a rename is atomic: the old name or the new one, never both, never none", 
 });
 
 test("independent names survive in any order without a journal, in their order with one", () => {
-  const run = (orderedNames: boolean) => [...outcomes((seed) => {
-    const disk = make(seed, { orderedNames });
-    disk.create("/d/a");
-    disk.create("/d/b");
-    disk.reboot();
-    return disk.list(DIRECTORY).sort().join();
-  }).keys()].sort();
+  const run = (orderedNames: boolean) =>
+    [
+      ...outcomes((seed) => {
+        const disk = make(seed, { orderedNames });
+        disk.create("/d/a");
+        disk.create("/d/b");
+        disk.reboot();
+        return disk.list(DIRECTORY).sort().join();
+      }).keys(),
+    ].sort();
   assert.equal(run(false), ["", "a", "a,b", "b"]);
   assert.equal(run(true), ["", "a", "a,b"]);
 });
@@ -184,7 +191,10 @@ test("a failed fsync lies afterwards: the cache shows the new bytes, the next fs
     const file = disk.open(PATH, "write");
     file.write(new Uint8Array(512).fill(2), 0);
     disk.faults.syncError = 1;
-    assert.is(codeOf(() => file.sync()), "EIO");
+    assert.is(
+      codeOf(() => file.sync()),
+      "EIO",
+    );
     disk.faults.syncError = 0;
     file.sync();
     assert.is(contents(disk)[0], 2);
@@ -212,11 +222,20 @@ test("a crash at every operation: that one is done or not, everything after it t
     const states = outcomes((seed) => {
       const disk = make(seed);
       disk.crashAt = at;
-      assert.throws(() => life(disk), (error: unknown) => error instanceof PowerLoss);
+      assert.throws(
+        () => life(disk),
+        (error: unknown) => error instanceof PowerLoss,
+      );
       assert.ok(disk.down);
-      assert.throws(() => disk.list(DIRECTORY), (error: unknown) => error instanceof PowerLoss);
+      assert.throws(
+        () => disk.list(DIRECTORY),
+        (error: unknown) => error instanceof PowerLoss,
+      );
       disk.restart();
-      return disk.list(DIRECTORY).map((name) => `${name} ${contents(disk, `/d/${name}`).length}`).join();
+      return disk
+        .list(DIRECTORY)
+        .map((name) => `${name} ${contents(disk, `/d/${name}`).length}`)
+        .join();
     });
     assert.ok(states.size >= (at === 4 || at === 6 ? 1 : 2), `operation ${at}: ${[...states.keys()].join(" | ")}`);
   }
@@ -227,13 +246,28 @@ test("files of a dead process, closed files and files opened for reading refuse"
   durableFile(disk, 10);
   const file = disk.open(PATH, "write");
   disk.restart();
-  assert.is(codeOf(() => file.write(new Uint8Array(1), 0)), "EBADF");
+  assert.is(
+    codeOf(() => file.write(new Uint8Array(1), 0)),
+    "EBADF",
+  );
   const reader = disk.open(PATH, "read");
-  assert.is(codeOf(() => reader.write(new Uint8Array(1), 0)), "EBADF");
+  assert.is(
+    codeOf(() => reader.write(new Uint8Array(1), 0)),
+    "EBADF",
+  );
   reader.close();
-  assert.is(codeOf(() => reader.size()), "EBADF");
-  assert.is(codeOf(() => disk.open("/d/none", "read")), "ENOENT");
-  assert.is(codeOf(() => disk.list("/none")), "ENOENT");
+  assert.is(
+    codeOf(() => reader.size()),
+    "EBADF",
+  );
+  assert.is(
+    codeOf(() => disk.open("/d/none", "read")),
+    "ENOENT",
+  );
+  assert.is(
+    codeOf(() => disk.list("/none")),
+    "ENOENT",
+  );
 });
 
 test("short writes, ENOSPC after a part, EIO", () => {
@@ -246,8 +280,14 @@ test("short writes, ENOSPC after a part, EIO", () => {
     return codeOf(() => file.write(new Uint8Array(100), 0)) ?? "a part";
   });
   assert.equal([...results.keys()].sort(), ["ENOSPC", "a part"]);
-  assert.is(codeOf(() => make(1, {}, { writeError: 1 }).create(PATH).write(new Uint8Array(1), 0)), "EIO");
-  assert.is(codeOf(() => make(1, {}, { nameError: 1 }).create(PATH)), "EIO");
+  assert.is(
+    codeOf(() => make(1, {}, { writeError: 1 }).create(PATH).write(new Uint8Array(1), 0)),
+    "EIO",
+  );
+  assert.is(
+    codeOf(() => make(1, {}, { nameError: 1 }).create(PATH)),
+    "EIO",
+  );
 });
 
 test("a full disk stays full until there is space, and lets existing bytes be overwritten", () => {
@@ -256,8 +296,14 @@ test("a full disk stays full until there is space, and lets existing bytes be ov
   disk.space = 150;
   assert.is(file.write(new Uint8Array(100), 0), 100);
   assert.is(file.write(new Uint8Array(100), 100), 50);
-  assert.is(codeOf(() => file.write(new Uint8Array(50), 150)), "ENOSPC");
-  assert.is(codeOf(() => disk.create("/d/more")), "ENOSPC");
+  assert.is(
+    codeOf(() => file.write(new Uint8Array(50), 150)),
+    "ENOSPC",
+  );
+  assert.is(
+    codeOf(() => disk.create("/d/more")),
+    "ENOSPC",
+  );
   assert.is(file.write(new Uint8Array(150).fill(7), 0), 150);
   disk.space = Infinity;
   assert.is(file.write(new Uint8Array(50), 150), 50);
@@ -268,7 +314,10 @@ test("a failed fsync of the directory keeps what waits", () => {
   const seen = outcomes((seed) => {
     const disk = make(seed, {}, { directorySyncError: 1 });
     disk.create(PATH);
-    assert.is(codeOf(() => disk.syncDirectory(DIRECTORY)), "EIO");
+    assert.is(
+      codeOf(() => disk.syncDirectory(DIRECTORY)),
+      "EIO",
+    );
     assert.equal(disk.list(DIRECTORY), ["file"]);
     disk.faults.directorySyncError = 0;
     if (seed % 2 === 0) disk.syncDirectory(DIRECTORY);

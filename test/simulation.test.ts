@@ -22,12 +22,17 @@ async function run(first: number, seconds: number): Promise<void> {
   }
   console.log(`# simulator: ${counts.cycles} crash and recover cycles, seeds ${first} to ${first + counts.seeds - 1}`);
   assert.ok(counts.cycles > 20, `only ${counts.cycles} cycles`);
-  assert.ok([...counts.kinds.keys()].some((kind) => kind.startsWith("power loss in recovery")), "recovery was never interrupted");
+  assert.ok(
+    [...counts.kinds.keys()].some((kind) => kind.startsWith("power loss in recovery")),
+    "recovery was never interrupted",
+  );
 }
 
-test("crashes at any operation lose nothing that was acknowledged and invent nothing: the same seeds every time", () => run(FIXED_SEED, SECONDS));
+test("crashes at any operation lose nothing that was acknowledged and invent nothing: the same seeds every time", () =>
+  run(FIXED_SEED, SECONDS));
 
-test("crashes at any operation lose nothing that was acknowledged and invent nothing: fresh seeds", () => run(Date.now() % 2 ** 31, SECONDS));
+test("crashes at any operation lose nothing that was acknowledged and invent nothing: fresh seeds", () =>
+  run(Date.now() % 2 ** 31, SECONDS));
 
 test("a seed replays exactly", async () => {
   const life = async (seed: number): Promise<string> => {
@@ -40,7 +45,9 @@ test("a seed replays exactly", async () => {
 
 test("negative control: the simulator finds planted bugs", () => {
   const only = ["no-fsync", "resolve-when-written", "ignored-short-write"];
-  const { status, stdout, stderr } = spawnSync(process.execPath, ["test/support/mutate.mjs", "--only", only.join(), "--seconds", "20"], { encoding: "utf8" });
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["test/support/mutate.mjs", "--only", only.join(), "--seconds", "20"], {
+    encoding: "utf8",
+  });
   assert.is(status, 0, stdout + stderr);
   assert.match(stdout, `all ${only.length} planted bugs were found`);
 });

@@ -37,7 +37,9 @@ export async function checkDamage(world: World, counts: Counts): Promise<void> {
     const what = `log ${how}, bit ${mask} at offset ${offset} of ${path} (${inode.size} bytes) flipped, opened for ${readOnly ? "reading" : "writing"}`;
     world.trace(what);
     try {
-      const opened = readOnly ? await openLogWith(DIRECTORY, { ...config.options, readOnly: true }, world.environment(true)) : await world.open();
+      const opened = readOnly
+        ? await openLogWith(DIRECTORY, { ...config.options, readOnly: true }, world.environment(true))
+        : await world.open();
       const entries = await world.readAll(opened);
       const end = opened.recovery.lastLsn;
       if (end !== last) throw new Violation(`${what}: the log ends at LSN ${end} instead of ${last} without a word`);

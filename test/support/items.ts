@@ -8,6 +8,8 @@ import { Random } from "./random.js";
 import { writeId, type Item } from "./oracle.js";
 
 const NOISE = new Random(7).fill(new Uint8Array(8192)) as Uint8Array<ArrayBuffer>;
+/** Of a batch with the headers of its entries, for rings of 4 KiB. */
+const BATCH_BYTES = 1900;
 const NOTHING = new Uint8Array(0);
 
 /** `size` bytes that begin with the id and go on with bytes that belong to it. */
@@ -21,9 +23,23 @@ function payload(id: number, size: number): Uint8Array {
 export function makeItem(random: Random, id: number, size: number, kinds: "data" | "all"): Item {
   const roll = kinds === "data" ? 0 : random.below(10);
   if (roll < 6) return { id, kind: "data", key: undefined, value: payload(id, size) };
-  if (roll < 8) return { id, kind: "put", key: payload(id, random.between(4, 20)), value: random.chance(0.1) ? NOTHING : payload(id, size) };
+  if (roll < 8)
+    return { id, kind: "put", key: payload(id, random.between(4, 20)), value: random.chance(0.1) ? NOTHING : payload(id, size) };
   if (roll < 9) return { id, kind: "delete", key: payload(id, random.between(4, 20)), value: NOTHING };
   return { id, kind: "commit", key: undefined, value: NOTHING };
+}
+
+/** One to six items that fit into a batch, with some air. */
+export function makeBatch(random: Random, newId: () => number, size: () => number): Item[] {
+  const items: Item[] = [];
+  let bytes = 0;
+  for (let n = random.between(1, 6); n > 0; n--) {
+    const item = makeItem(random, newId(), size(), "all");
+    bytes += 64 + (item.key?.length ?? 0) + item.value.length;
+    if (items.length > 0 && bytes > BATCH_BYTES) break;
+    items.push(item);
+  }
+  return items;
 }
 
 /** One byte: nothing but its LSN says which one it is. */

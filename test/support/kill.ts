@@ -77,11 +77,16 @@ async function killOne(random: Random, task: VictimTask): Promise<{ evidence: Ev
   let rest = "";
   let countdown = random.below(random.pick([3, 100, 1000, 4000]));
   let armed = false;
+  let fault: unknown;
   pipe.setEncoding("utf8");
   pipe.on("data", (chunk: string) => {
     const lines = (rest + chunk).split("\n");
     rest = lines.pop()!;
-    lines.forEach((line) => evidence.line(line));
+    try {
+      lines.forEach((line) => evidence.line(line));
+    } catch (error) {
+      fault ??= error;
+    }
     const everybody = evidence.writers.size === task.threads + 1 && [...evidence.writers.values()].every((w) => w.acknowledged > 0);
     if (!everybody || armed || (countdown -= lines.length) > 0) return;
     armed = true;
@@ -89,6 +94,7 @@ async function killOne(random: Random, task: VictimTask): Promise<{ evidence: Ev
     setTimeout(() => child.kill("SIGKILL"), random.fraction() * 4);
   });
   const end = await within(ended, "the victim's end", 120_000);
+  if (fault !== undefined) throw fault;
   assert.is(end.signal, "SIGKILL", `the victim ended by itself, code ${end.code}: ${end.err}`);
   const writers = [...evidence.writers.values()];
   return { evidence, counts: writers.every((w) => w.acknowledged > 0) && writers.some((w) => w.inFlight > 0) };

@@ -25,7 +25,8 @@ export const MUTANTS: Mutant[] = [
     name: "acknowledge-early",
     file: "src/flusher.ts",
     find: "this.writeFrame(bodyBytes, firstLsn, nextLsn - firstLsn, entries, payloadBytes, voidLsns);\n    this.sync();",
-    replace: "this.writeFrame(bodyBytes, firstLsn, nextLsn - firstLsn, entries, payloadBytes, voidLsns);\n    x.log_publish_durable(nextLsn - 1);\n    this.sync();",
+    replace:
+      "this.writeFrame(bodyBytes, firstLsn, nextLsn - firstLsn, entries, payloadBytes, voidLsns);\n    x.log_publish_durable(nextLsn - 1);\n    this.sync();",
     why: "the durable LSN is published before the fsync that may still fail",
   },
   {
@@ -90,7 +91,8 @@ export const MUTANTS: Mutant[] = [
     name: "mark-before-commit",
     file: "src/chain.ts",
     find: "file.sync();\n    storage.rename(path + NEW_SUFFIX, path);\n    storage.syncDirectory(directory);\n    if (parent !== undefined) endParent(storage, directory, parent, header);",
-    replace: "file.sync();\n    if (parent !== undefined) endParent(storage, directory, parent, header);\n    storage.rename(path + NEW_SUFFIX, path);\n    storage.syncDirectory(directory);",
+    replace:
+      "file.sync();\n    if (parent !== undefined) endParent(storage, directory, parent, header);\n    storage.rename(path + NEW_SUFFIX, path);\n    storage.syncDirectory(directory);",
     why: "the parent says that a segment follows which does not exist yet",
   },
   {
@@ -193,7 +195,8 @@ export const MUTANTS: Mutant[] = [
     name: "batch-entry-by-entry",
     file: "src/writer.ts",
     find: "    let lsn: number;\n    if (group.length === 1) {",
-    replace: "    if (group.length > 1) return group.map((p) => this.put([p], bodyBytesOf(p.payloadBytes), bell))[0]!;\n    let lsn: number;\n    if (group.length === 1) {",
+    replace:
+      "    if (group.length > 1) return group.map((p) => this.put([p], bodyBytesOf(p.payloadBytes), bell))[0]!;\n    let lsn: number;\n    if (group.length === 1) {",
     why: "each entry of a batch is published for itself",
   },
 ];

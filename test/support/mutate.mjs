@@ -36,7 +36,10 @@ function mutateWasm(mutant, directory) {
   const config = JSON.parse(readFileSync(join(root, "asconfig.json"), "utf8"));
   const outFile = join(directory, "corewal.wasm");
   writeFileSync(join(directory, "asconfig.json"), JSON.stringify({ ...config, targets: { mutant: { outFile: basename(outFile) } } }));
-  const asc = spawnSync(process.execPath, [join(root, "node_modules/assemblyscript/bin/asc.js"), "--target", "mutant"], { cwd: directory, encoding: "utf8" });
+  const asc = spawnSync(process.execPath, [join(root, "node_modules/assemblyscript/bin/asc.js"), "--target", "mutant"], {
+    cwd: directory,
+    encoding: "utf8",
+  });
   if (asc.status !== 0) throw new Error(`mutant ${mutant.name} does not compile:\n${asc.stdout}${asc.stderr}`);
   return outFile;
 }
@@ -65,20 +68,29 @@ async function build(mutant) {
 }
 
 function run(bundle) {
-  const { stdout, stderr, status, signal } = spawnSync(process.execPath, [bundle, "--json", "--seconds", values.seconds, "--seed", values.seed], {
-    encoding: "utf8",
-    // A bug may also make it hang, or eat all memory; that is found as well.
-    timeout: (Number(values.seconds) + 20) * 1000,
-  });
+  const { stdout, stderr, status, signal } = spawnSync(
+    process.execPath,
+    [bundle, "--json", "--seconds", values.seconds, "--seed", values.seed],
+    {
+      encoding: "utf8",
+      // A bug may also make it hang, or eat all memory; that is found as well.
+      timeout: (Number(values.seconds) + 20) * 1000,
+    },
+  );
   const line = stdout.trim().split("\n").at(-1);
   if (line?.startsWith("{")) return JSON.parse(line);
-  return { failure: `the simulator ended with ${signal ?? status}: ${stderr.trim().split("\n").slice(0, 3).join(" ")}`, seconds: NaN, cycles: NaN };
+  return {
+    failure: `the simulator ended with ${signal ?? status}: ${stderr.trim().split("\n").slice(0, 3).join(" ")}`,
+    seconds: NaN,
+    cycles: NaN,
+  };
 }
 
 const all = await loadMutants();
 const wanted = values.only?.split(",");
 const unknown = wanted?.filter((name) => !all.some((mutant) => mutant.name === name)) ?? [];
-if (unknown.length > 0) throw new Error(`there is no mutant ${unknown.join(", ")}; there are ${all.map((mutant) => mutant.name).join(", ")}`);
+if (unknown.length > 0)
+  throw new Error(`there is no mutant ${unknown.join(", ")}; there are ${all.map((mutant) => mutant.name).join(", ")}`);
 const mutants = all.filter(({ name }) => wanted === undefined || wanted.includes(name));
 const width = Math.max(...mutants.map(({ name }) => name.length));
 let survivors = 0;

@@ -105,7 +105,9 @@ export class Oracle {
     if (term <= this.durableTerm) throw new Violation(`the term is ${term}, but entries of term ${this.durableTerm} were durable before`);
     if (lastLsn < this.proven) throw new Violation(`recovered up to LSN ${lastLsn}, but ${this.proven} was durable (${this.provenBy})`);
     if (this.returned !== undefined && this.returned !== lastLsn) {
-      throw new Violation(`recovered up to LSN ${lastLsn}, but the recovery before it ended at ${this.returned} and nothing was appended since`);
+      throw new Violation(
+        `recovered up to LSN ${lastLsn}, but the recovery before it ended at ${this.returned} and nothing was appended since`,
+      );
     }
     // What was recovered has the term of a former open, which was proven with it.
     this.prove(lastLsn, "recovered");
@@ -149,7 +151,8 @@ export class Oracle {
 
   private hole(entry: Entry, lsn: number): Settled {
     const known = this.settled[lsn - 1];
-    if (known === undefined ? !this.ghosts.has(lsn) : known.item !== undefined) throw new Violation(`LSN ${lsn} is a hole, and no writer died there`);
+    if (known === undefined ? !this.ghosts.has(lsn) : known.item !== undefined)
+      throw new Violation(`LSN ${lsn} is a hole, and no writer died there`);
     return { item: undefined, term: entry.term, timestampMs: entry.timestampMs };
   }
 
@@ -159,7 +162,8 @@ export class Oracle {
     if (named !== undefined) return named.items[lsn - named.first]!;
     const id = idOf(entry);
     const operation = this.byId.get(id);
-    if (operation === undefined) throw new Violation(`LSN ${lsn} is ${describe(entry)} with id ${id}, which was never appended, or was lost before`);
+    if (operation === undefined)
+      throw new Violation(`LSN ${lsn} is ${describe(entry)} with id ${id}, which was never appended, or was lost before`);
     if (operation.refused) throw new Violation(`LSN ${lsn} is id ${id}, whose append was refused`);
     const index = operation.items.findIndex((item) => item.id === id);
     this.learn(operation, lsn - index);
@@ -171,7 +175,8 @@ export class Oracle {
       const now = list[i]!;
       const before = list[i - 1];
       const lsn = i + 1;
-      if (before !== undefined && now.term < before.term) throw new Violation(`LSN ${lsn} has term ${now.term}, the one before it ${before.term}`);
+      if (before !== undefined && now.term < before.term)
+        throw new Violation(`LSN ${lsn} has term ${now.term}, the one before it ${before.term}`);
       if (before !== undefined && now.timestampMs < before.timestampMs) throw new Violation(`LSN ${lsn} is older than the one before it`);
       const known = this.settled[i];
       if (known !== undefined && (known.term !== now.term || known.timestampMs !== now.timestampMs)) {
@@ -195,8 +200,12 @@ export class Oracle {
         continue;
       }
       if (missing.has(writer)) throw new Violation(`LSN ${first} is there, but not what the same writer appended before it`);
-      if (first <= (last.get(writer) ?? 0)) throw new Violation(`LSN ${first} and ${last.get(writer)} are in the wrong order: one writer appended them the other way round`);
-      if (first + items.length - 1 > list.length) throw new Violation(`of the batch from LSN ${first} to ${first + items.length - 1} only a part is there: the log ends at ${list.length}`);
+      if (first <= (last.get(writer) ?? 0))
+        throw new Violation(`LSN ${first} and ${last.get(writer)} are in the wrong order: one writer appended them the other way round`);
+      if (first + items.length - 1 > list.length)
+        throw new Violation(
+          `of the batch from LSN ${first} to ${first + items.length - 1} only a part is there: the log ends at ${list.length}`,
+        );
       last.set(writer, first + items.length - 1);
     }
   }
@@ -222,12 +231,16 @@ export function writeId(bytes: Uint8Array, id: number): void {
 }
 
 function compare(entry: Entry, item: Item): void {
-  if (entry.kind !== item.kind) throw new Violation(`LSN ${entry.lsn} is ${describe(entry)}, it was appended as ${item.kind} with id ${item.id}`);
+  if (entry.kind !== item.kind)
+    throw new Violation(`LSN ${entry.lsn} is ${describe(entry)}, it was appended as ${item.kind} with id ${item.id}`);
   if (item.kind === "commit") {
     const { offsets, watermark } = decodeCommit(entry);
-    if (watermark !== BigInt(item.id) || offsets["topic"] !== -BigInt(item.id)) throw new Violation(`the commit at LSN ${entry.lsn} says ${watermark}, not ${item.id}`);
+    if (watermark !== BigInt(item.id) || offsets["topic"] !== -BigInt(item.id))
+      throw new Violation(`the commit at LSN ${entry.lsn} says ${watermark}, not ${item.id}`);
   } else if (!same(entry.key, item.key) || !same(entry.value, item.value)) {
-    throw new Violation(`LSN ${entry.lsn} is ${describe(entry)}, not the bytes that were appended (id ${item.id}, ${item.value.length} bytes)`);
+    throw new Violation(
+      `LSN ${entry.lsn} is ${describe(entry)}, not the bytes that were appended (id ${item.id}, ${item.value.length} bytes)`,
+    );
   }
 }
 

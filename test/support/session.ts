@@ -1,16 +1,16 @@
 // One life of a process that has the log open: what it does with it, chosen at random, and what it is told.
 // Every answer goes to the oracle at once.
 
-import { CTL_NEXT_LSN, CTL_STRIPE_HIGH, ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES, STRIPE_BLOCKS, STRIPE_BYTES, STRIPE_OWNER, STRIPE_STATE } from "../../assembly/layout.js";
+import { ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES } from "../../assembly/layout.js";
 import { codeOf } from "../../src/errors.js";
 import { attachLog } from "../../src/log.js";
 import type { Durability, Log, Wait, Writer } from "../../src/types.js";
-import { inputOf, makeForgery, makeItem, makeTiny, scribble } from "./items.js";
+import { checkBrokenReading, checkPoisoned, checkReading, expectRejection } from "./checks.js";
+import { haunt } from "./dead-thread.js";
+import { inputOf, makeBatch, makeForgery, makeItem, makeTiny, scribble } from "./items.js";
 import { Violation, type Item, type Operation } from "./oracle.js";
-import { Crashed, memoryOf, settle, type World } from "./world.js";
+import { Crashed, settle, type World } from "./world.js";
 
-/** Largest batch with the headers of its entries, with some air. */
-const BATCH_BYTES = 1900;
 const ORDER: Durability[] = ["async", "group", "sync"];
 
 interface Hand {
@@ -73,10 +73,10 @@ export class Session {
     else if (roll < 80) world.clockMs += random.pick([1, 5, 20, 1000, -3000]);
     else if (roll < 84) await this.attach();
     else if (roll < 86) await this.detach(hand);
-    else if (roll < 89) await this.read();
+    else if (roll < 89) await checkReading(world, this.log);
     else if (roll < 90) await this.readOnly();
-    else if (roll < 91) await this.readBroken();
-    else if (roll < 92) this.haunt();
+    else if (roll < 91) await checkBrokenReading(world, this.log);
+    else if (roll < 92) this.haunted ||= random.chance(0.5) && haunt(world, this.log);
     else if (roll < 93) await this.forge();
     else if (roll < 95) await this.burst();
     else if (roll < 98) await this.idle();
@@ -112,14 +112,11 @@ export class Session {
 
   private appendBatch(hand: Hand): void {
     const { random, config } = this.world;
-    const items: Item[] = [];
-    let bytes = 0;
-    for (let n = random.between(1, 6); n > 0; n--) {
-      const item = makeItem(random, this.world.newId(), config.size(random), "all");
-      bytes += 64 + (item.key?.length ?? 0) + item.value.length;
-      if (items.length > 0 && bytes > BATCH_BYTES) break;
-      items.push(item);
-    }
+    const items = makeBatch(
+      random,
+      () => this.world.newId(),
+      () => config.size(random),
+    );
     const operation = this.begin(hand, items);
     const inputs = items.map(inputOf);
     const wait = this.wait();
@@ -180,7 +177,9 @@ export class Session {
   private begin(hand: Hand, items: Item[]): Operation {
     const operation = this.world.oracle.begin(hand.number, items);
     hand.queued.push(operation);
-    this.world.trace(`writer ${hand.number} appends ids ${items.map((item) => item.id).join(" ")}, ${items.map((item) => item.value.length).join(" ")} bytes`);
+    this.world.trace(
+      `writer ${hand.number} appends ids ${items.map((item) => item.id).join(" ")}, ${items.map((item) => item.value.length).join(" ")} bytes`,
+    );
     return operation;
   }
 
@@ -204,15 +203,17 @@ export class Session {
 
   /** Judges a promise's outcome, unless its process is dead by then. */
   private listen<T>(promise: Promise<T>, resolved: (value: T) => void, rejected: (error: unknown) => void): void {
-    const judged = <A>(judge: (value: A) => void) => (value: A) => {
-      if (!this.alive) return;
-      this.open--;
-      try {
-        judge(value);
-      } catch (error) {
-        this.world.violation ??= error as Error;
-      }
-    };
+    const judged =
+      <A>(judge: (value: A) => void) =>
+      (value: A) => {
+        if (!this.alive) return;
+        this.open--;
+        try {
+          judge(value);
+        } catch (error) {
+          this.world.violation ??= error as Error;
+        }
+      };
     promise.then(judged(resolved), judged(rejected));
   }
 
@@ -243,7 +244,8 @@ export class Session {
 
   /** An error that needs a failure of the disk to be explained. */
   private explain(error: unknown): void {
-    if (!this.world.failed && !this.world.disk.down) throw new Violation(`nothing failed, and yet: ${codeOf(error)} ${(error as Error).stack}`);
+    if (!this.world.failed && !this.world.disk.down)
+      throw new Violation(`nothing failed, and yet: ${codeOf(error)} ${(error as Error).stack}`);
   }
 
   // --- looking -----------------------------------------------------------------------------------
@@ -290,38 +292,6 @@ export class Session {
     );
   }
 
-  private async read(): Promise<void> {
-    const { world, log } = this;
-    const atLeast = log.durableLsn;
-    const entries = await world.readAll(log);
-    const from = world.random.between(1, Math.max(1, atLeast));
-    // Nothing flushes meanwhile: only pump() does.
-    world.oracle.judge(entries, atLeast);
-    const one = await log.get(from);
-    const other = entries.find((entry) => entry.lsn === from && entry.kind !== "void");
-    if (one?.lsn !== other?.lsn || (one !== undefined && Buffer.compare(one.value, other!.value) !== 0)) throw new Violation(`get(${from}) is not what read() shows`);
-  }
-
-  /** A disk that cannot be read stops whoever reads, with the right word, and nobody else. */
-  private async readBroken(): Promise<void> {
-    const { world, log } = this;
-    const { disk } = world;
-    const before = disk.failures;
-    disk.faults.readError = 0.3;
-    try {
-      await world.readAll(log);
-    } catch (error) {
-      if (disk.down) throw new Crashed();
-      if (disk.failures === before || codeOf(error) !== "COREWAL_IO") throw error;
-    } finally {
-      disk.faults.readError = 0;
-      // The flusher saw nothing of it.
-      world.failuresAtOpen += disk.failures - before;
-    }
-    const { state } = log.stats();
-    if (state !== "open" && !world.failed) throw new Violation(`a failed read made the log ${state}`);
-  }
-
   private async readOnly(): Promise<void> {
     if (this.world.oracle.proven > 0) await this.world.readOnly();
   }
@@ -351,26 +321,6 @@ export class Session {
     }
     if (hand.queued.length > 0) throw new Violation(`a writer is closed, but ${hand.queued.length} of its appends have no answer`);
     this.prove(wanted, hand, "close() of a writer");
-  }
-
-  /** A thread dies between taking LSNs and publishing them. Done by hand, as no writer of ours does it. */
-  private haunt(): void {
-    const { world, log } = this;
-    if (this.haunted || !world.random.chance(0.5)) return;
-    const words = new Int32Array(memoryOf(log).buffer);
-    const longs = new BigInt64Array(memoryOf(log).buffer);
-    for (let stripe = 0; stripe < (world.config.options.stripes ?? 0); stripe++) {
-      const block = STRIPE_BLOCKS + stripe * STRIPE_BYTES;
-      if (Atomics.compareExchange(words, (block + STRIPE_OWNER) >> 2, 0, 4711) !== 0) continue;
-      if (Atomics.load(words, CTL_STRIPE_HIGH >> 2) < stripe + 1) Atomics.store(words, CTL_STRIPE_HIGH >> 2, stripe + 1);
-      Atomics.or(longs, (block + STRIPE_STATE) >> 3, 1n << 32n);
-      const count = world.random.between(1, 3);
-      const first = Number(Atomics.add(longs, CTL_NEXT_LSN >> 3, BigInt(count)));
-      world.oracle.lose(first, count);
-      world.trace(`a thread dies with LSN ${first} to ${first + count - 1}`);
-      this.haunted = true;
-      return;
-    }
   }
 
   /** An entry that looks like frames, and the power fails while it is written. */
@@ -424,19 +374,13 @@ export class Session {
     await world.pump();
     await settle();
     world.check();
-    const { state } = log.stats();
-    if (state !== "poisoned") throw new Violation(`the disk failed (${world.disk.lastFailure}), but the log is ${state}`);
     if (this.open > 0) throw new Violation(`the log is poisoned, but ${this.open} promises are not settled`);
-    for (const { writer } of this.hands) {
-      await expectRejection(writer.append("late"), "COREWAL_POISONED");
-      await expectRejection(writer.appendBatch(["late", "later"]), "COREWAL_POISONED");
-      await expectRejection(new Promise((resolve) => resolve(writer.write("late"))), "COREWAL_POISONED");
-      await expectRejection(new Promise((resolve) => resolve(writer.appendSync("late"))), "COREWAL_POISONED");
-      await expectRejection(writer.durable(writer.durableLsn + 1), "COREWAL_POISONED", "COREWAL_OUTCOME_UNKNOWN", "COREWAL_INVALID_INPUT");
-      await expectRejection(writer.closed, "COREWAL_POISONED", "COREWAL_IO", "COREWAL_DISK_FULL");
-    }
+    await checkPoisoned(
+      world,
+      log,
+      this.hands.map(({ writer }) => writer),
+    );
     this.observe();
-    world.oracle.judge(await world.readAll(log), log.durableLsn);
   }
 
   /** Close of a poisoned log: whatever it says, the lock must be free. */
@@ -455,14 +399,4 @@ export class Session {
       this.explain(error);
     }
   }
-}
-
-async function expectRejection(promise: Promise<unknown>, ...codes: string[]): Promise<void> {
-  let settled: unknown = "nothing yet";
-  promise.then(
-    () => (settled = "success"),
-    (error: unknown) => (settled = codeOf(error) ?? String(error)),
-  );
-  await settle();
-  if (!codes.includes(settled as string)) throw new Violation(`the log is gone: expected ${codes.join(" or ")}, got ${String(settled)}`);
 }

@@ -26,7 +26,13 @@ export interface Faults {
 }
 
 export const NO_FAULTS: Readonly<Faults> = {
-  writeError: 0, shortWrite: 0, noSpace: 0, syncError: 0, directorySyncError: 0, readError: 0, nameError: 0,
+  writeError: 0,
+  shortWrite: 0,
+  noSpace: 0,
+  syncError: 0,
+  directorySyncError: 0,
+  readError: 0,
+  nameError: 0,
 };
 
 export interface DiskOptions {
@@ -42,7 +48,20 @@ export interface DiskOptions {
   overwriteWhenFull: boolean;
 }
 
-export type Operation = "list" | "open" | "create" | "rename" | "remove" | "sync directory" | "make directory" | "write" | "read" | "size" | "truncate" | "sync" | "close";
+export type Operation =
+  | "list"
+  | "open"
+  | "create"
+  | "rename"
+  | "remove"
+  | "sync directory"
+  | "make directory"
+  | "write"
+  | "read"
+  | "size"
+  | "truncate"
+  | "sync"
+  | "close";
 
 /** Thrown by the operation at which the power goes, or the process dies, and by every later one. */
 export class PowerLoss extends Error {
@@ -82,6 +101,11 @@ export class SimulatedDisk implements Storage {
   /** Between the crash and the reboot. */
   get down(): boolean {
     return this.#down;
+  }
+
+  /** A sync failed since the last boot: the cache shows what the disk does not hold, and calls it clean. */
+  get lies(): boolean {
+    return [...this.#inodes].some((inode) => inode.forgotten);
   }
 
   /** Power is lost, now or at the operation before, and comes back. */
@@ -326,7 +350,12 @@ class Handle implements StorageFile {
 
   write(bytes: Uint8Array, offset: number): number {
     this.#check("write", true);
-    return this.disk.onFile("write", this, () => this.disk.writeFile(this.path, this.inode, bytes, offset), ` ${bytes.length} at ${offset}`);
+    return this.disk.onFile(
+      "write",
+      this,
+      () => this.disk.writeFile(this.path, this.inode, bytes, offset),
+      ` ${bytes.length} at ${offset}`,
+    );
   }
 
   read(into: Uint8Array, offset: number): number {

@@ -37,13 +37,13 @@ export class SimulatedInode {
   #diskSize = 0;
   #changes: Change[] = [];
   /** A sync failed: the cache shows what is neither on the disk nor waiting to be written. */
-  #forgotten = false;
+  forgotten = false;
 
   constructor(readonly sectorBytes: number) {}
 
   /** Whether a power loss now could change anything. */
   get dirty(): boolean {
-    return this.#changes.length > 0 || this.#forgotten;
+    return this.#changes.length > 0 || this.forgotten;
   }
 
   get diskSize(): number {
@@ -89,7 +89,7 @@ export class SimulatedInode {
   failSync(random: Random, survival: Survival): void {
     if (this.#changes.length === 0) return;
     this.#settle(random, survival);
-    this.#forgotten = true;
+    this.forgotten = true;
   }
 
   /** The power is gone: the disk holds what it holds, and that is what the next boot sees. */
@@ -99,7 +99,7 @@ export class SimulatedInode {
     this.#cache.set(this.#disk);
     this.#cache.fill(0, this.#disk.length);
     this.size = this.#diskSize;
-    this.#forgotten = false;
+    this.forgotten = false;
   }
 
   /** Damage: both images, as after a reboot from a disk that rots. */

@@ -31,7 +31,7 @@ export async function simulate(seed: number, counts: Counts, trace?: (text: stri
     if (world.random.chance(0.2)) await checkDamage(world, counts);
     // Node reports stray rejections when all microtasks are done.
     await new Promise((resolve) => setImmediate(resolve));
-    if (stray !== undefined) throw stray;
+    if (stray !== undefined) throw new Violation(`a promise was rejected and nobody was told: ${String(stray)}`);
     return undefined;
   } catch (error) {
     const e = error as Error;
@@ -146,9 +146,13 @@ async function recover(world: World, counts: Counts, wasClean: boolean): Promise
       const { recovery } = log;
       world.trace(`opened: ${JSON.stringify(recovery)}`);
       oracle.opened(recovery.lastLsn, recovery.term);
-      if (log.durableLsn !== recovery.lastLsn || log.lastLsn !== 0) throw new Violation(`recovered up to ${recovery.lastLsn}, but durableLsn is ${log.durableLsn} and this writer's lastLsn ${log.lastLsn}`);
+      if (log.durableLsn !== recovery.lastLsn || log.lastLsn !== 0)
+        throw new Violation(
+          `recovered up to ${recovery.lastLsn}, but durableLsn is ${log.durableLsn} and this writer's lastLsn ${log.lastLsn}`,
+        );
       if (wasClean && attempt === 0) {
-        if (!recovery.clean || recovery.torn !== undefined || recovery.copied !== undefined) throw new Violation(`closed properly, but recovery says ${JSON.stringify(recovery)}`);
+        if (!recovery.clean || recovery.torn !== undefined || recovery.copied !== undefined)
+          throw new Violation(`closed properly, but recovery says ${JSON.stringify(recovery)}`);
         // A mark in an older segment that a former process left unfinished may be written, but nothing is made.
         if (disk.nameChanges !== nameChanges) throw new Violation("opening a properly closed log made or removed files");
       }
@@ -165,14 +169,19 @@ async function recover(world: World, counts: Counts, wasClean: boolean): Promise
         strike(world, counts, "in recovery");
       } else if (disk.failures > failures) {
         const code = codeOf(error) ?? String(error);
-        if (!IO_CODES.includes(code)) throw new Violation(`the disk failed while the log was opened (${disk.lastFailure}), and it says ${code}: ${(error as Error).message}`);
+        if (!IO_CODES.includes(code))
+          throw new Violation(
+            `the disk failed while the log was opened (${disk.lastFailure}), and it says ${code}: ${(error as Error).message}`,
+          );
         if (world.isLocked) throw new Violation("an open failed and left the lock behind");
         countKind(counts, `${disk.lastFailure} in recovery`);
         world.trace(`open failed: ${(error as Error).message}`);
         disk.crashAt = Infinity;
         if (random.chance(0.3)) world.die(random.chance(0.5));
       } else {
-        throw new Violation(`nothing but crashes and errors happened, and the log cannot be opened: ${codeOf(error) ?? ""} ${(error as Error).stack}`);
+        throw new Violation(
+          `nothing but crashes and errors happened, and the log cannot be opened: ${codeOf(error) ?? ""} ${(error as Error).stack}`,
+        );
       }
     }
   }
