@@ -222,7 +222,7 @@ function benchCrc({ roundMs }: BenchOptions): BenchReport["crc32c"] {
     const calls = Math.max(1, Math.floor(262144 / bytes));
     const rates: number[] = [];
     const start = performance.now();
-    for (let now = start; now - start < roundMs / 4 || rates.length < 5; ) {
+    for (let now = start; now - start < roundMs / 4 || rates.length < 5;) {
       for (let i = 0; i < calls; i++) core.x.crc32c_update(-1, WINDOW, bytes);
       const after = performance.now();
       rates.push((bytes * calls) / (after - now) / 1e6);

@@ -120,7 +120,9 @@ export async function buildTests() {
   rmSync(join(root, "build/js"), { recursive: true, force: true });
   await esbuild.build({
     ...common,
-    entryPoints: [...files("test", ".ts"), ...files("bench", ".ts"), join(root, "src/cli.ts"), join(root, "src/index.ts")].filter((f) => !f.endsWith(".d.ts")),
+    entryPoints: [...files("test", ".ts"), ...files("bench", ".ts"), join(root, "src/cli.ts"), join(root, "src/index.ts")].filter(
+      (f) => !f.endsWith(".d.ts"),
+    ),
     outdir: "build/js",
     outbase: root,
     splitting: true,

@@ -36,7 +36,7 @@ function runFile(name) {
     }, FILE_TIMEOUT_MS);
     child.on("close", (code) => {
       clearTimeout(timer);
-       
+
       const plain = output.replace(/\x1b\[[0-9;]*m/g, "");
       const all = (label) => [...plain.matchAll(new RegExp(`^ *${label}: *(\\d+)`, "gm"))].reduce((n, m) => n + Number(m[1]), 0);
       const [total, passed, skipped] = [all("Total"), all("Passed"), all("Skipped")];
@@ -45,7 +45,9 @@ function runFile(name) {
       sum.skipped += skipped;
       sum.failed += failed;
       const seconds = ((performance.now() - started) / 1000).toFixed(1);
-      console.log(`${failed > 0 ? "FAIL" : "ok  "} ${name.replace(".js", "").padEnd(34)} ${String(passed).padStart(4)} passed  ${seconds.padStart(5)} s`);
+      console.log(
+        `${failed > 0 ? "FAIL" : "ok  "} ${name.replace(".js", "").padEnd(34)} ${String(passed).padStart(4)} passed  ${seconds.padStart(5)} s`,
+      );
       // What a test printed about seeds and counts is worth seeing also when it passes.
       for (const line of plain.split("\n").filter((l) => l.startsWith("# "))) console.log(`       ${line.slice(2)}`);
       if (failed > 0) console.log(total === 0 ? `${plain}\n(no test ran)` : plain);

@@ -45,7 +45,10 @@ if (isMainThread) {
 }
 `,
   );
-  ok(execFileSync(process.execPath, ["main.js"], { cwd: project, encoding: "utf8" }).trim() === "from a worker; from the main thread", "import, append from two threads, read");
+  ok(
+    execFileSync(process.execPath, ["main.js"], { cwd: project, encoding: "utf8" }).trim() === "from a worker; from the main thread",
+    "import, append from two threads, read",
+  );
   ok(JSON.parse(execFileSync("npx", ["corewal", "verify", "data", "--json"], { cwd: project, encoding: "utf8" })).ok, "npx corewal verify");
 } finally {
   rmSync(project, { recursive: true, force: true });

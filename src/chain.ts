@@ -122,7 +122,15 @@ export function continueChain(
 }
 
 /** Frames keep their entries, LSNs, term and time; only what binds them to salt and place is made anew. */
-function copyFrames(storage: Storage, directory: string, parent: ChainSegment, copy: CopyPlan, to: StorageFile, header: SegmentHeader, summary: SegmentSummary): void {
+function copyFrames(
+  storage: Storage,
+  directory: string,
+  parent: ChainSegment,
+  copy: CopyPlan,
+  to: StorageFile,
+  header: SegmentHeader,
+  summary: SegmentSummary,
+): void {
   const from = storage.open(segmentPath(directory, parent.header), "read");
   const scanner = new SegmentScanner(from, parent.header, copy.end, { offset: parent.endOffset, nextLsn: header.parentLastLsn + 1 });
   try {

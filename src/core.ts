@@ -2,15 +2,7 @@
 
 import { instantiateSync } from "@assemblyscript/loader";
 import wasmBase64 from "corewal:wasm";
-import {
-  CRC_TABLES,
-  CRC_TABLES_BYTES,
-  CTL_SCRATCH,
-  STRIPE_BLOCKS,
-  STRIPE_BYTES,
-  STRIPE_HEAD,
-  WINDOW,
-} from "../assembly/layout.js";
+import { CRC_TABLES, CRC_TABLES_BYTES, CTL_SCRATCH, STRIPE_BLOCKS, STRIPE_BYTES, STRIPE_HEAD, WINDOW } from "../assembly/layout.js";
 
 /** Addresses, sizes and codes are i32, LSNs f64. See assembly/ for each function's contract. */
 export interface CoreExports {
@@ -75,7 +67,9 @@ export function makeMemory(bytes: number): WebAssembly.Memory {
 export function bindCore(module: WebAssembly.Module, memory: WebAssembly.Memory, point?: (step: number) => void): Core {
   const imports = { env: { memory, ...(point === undefined ? {} : { point }) } };
   // The loader's own exports object wraps every function and costs four times the call: take the raw one.
-  const { instance } = instantiateSync(module, imports as Parameters<typeof instantiateSync>[1]) as unknown as { instance: { exports: CoreExports } };
+  const { instance } = instantiateSync(module, imports as Parameters<typeof instantiateSync>[1]) as unknown as {
+    instance: { exports: CoreExports };
+  };
   const { buffer } = memory;
   return {
     module,

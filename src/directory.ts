@@ -8,10 +8,12 @@ import type { Storage } from "./storage.js";
 
 export function directoryPath(directory: string | URL): string {
   if (directory instanceof URL) {
-    if (directory.protocol !== "file:") throw mistake("COREWAL_INVALID_OPTION", `a log's directory is a path or a file: URL, not ${directory.protocol}`);
+    if (directory.protocol !== "file:")
+      throw mistake("COREWAL_INVALID_OPTION", `a log's directory is a path or a file: URL, not ${directory.protocol}`);
     return resolve(fileURLToPath(directory));
   }
-  if (typeof directory !== "string" || directory === "") throw mistake("COREWAL_INVALID_OPTION", "a log's directory is a path, a string that is not empty, or a file: URL");
+  if (typeof directory !== "string" || directory === "")
+    throw mistake("COREWAL_INVALID_OPTION", "a log's directory is a path, a string that is not empty, or a file: URL");
   if (directory.includes("\0")) throw mistake("COREWAL_INVALID_OPTION", "a log's directory has no NUL in its path");
   return resolve(directory);
 }
@@ -31,7 +33,11 @@ export function surveyDirectory(storage: Storage, directory: string): "missing" 
   if (names.some((name) => parseSegmentName(name) !== undefined)) return "log";
   const foreign = names.filter((name) => !isOurName(name) && !INDIFFERENT.test(name));
   if (foreign.length > 0) {
-    throw new CorewalError("COREWAL_NOT_A_LOG", `${directory} holds other files (${foreign.slice(0, 3).join(", ")}${foreign.length > 3 ? ", …" : ""}) and no log: name a directory of its own for the log`, { file: directory });
+    throw new CorewalError(
+      "COREWAL_NOT_A_LOG",
+      `${directory} holds other files (${foreign.slice(0, 3).join(", ")}${foreign.length > 3 ? ", …" : ""}) and no log: name a directory of its own for the log`,
+      { file: directory },
+    );
   }
   return "empty";
 }

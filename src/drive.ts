@@ -54,8 +54,7 @@ export async function startWorker(core: Core, start: FlusherStart): Promise<Work
     stdout: false,
     stderr: false,
   });
-  const died = (why: string, cause?: unknown): CorewalError =>
-    new CorewalError("COREWAL_IO", `the flusher's thread ${why}`, { cause });
+  const died = (why: string, cause?: unknown): CorewalError => new CorewalError("COREWAL_IO", `the flusher's thread ${why}`, { cause });
   await new Promise<void>((resolve, reject) => {
     worker.once("message", () => resolve());
     worker.once("error", (error) => {

@@ -28,7 +28,13 @@ export interface Prepared {
   payloadBytes: number;
 }
 
-const NAMES: Record<number, Kind> = { [KIND_DATA]: "data", [KIND_PUT]: "put", [KIND_DELETE]: "delete", [KIND_COMMIT]: "commit", [KIND_VOID]: "void" };
+const NAMES: Record<number, Kind> = {
+  [KIND_DATA]: "data",
+  [KIND_PUT]: "put",
+  [KIND_DELETE]: "delete",
+  [KIND_COMMIT]: "commit",
+  [KIND_VOID]: "void",
+};
 const NOTHING = new Uint8Array(0);
 
 const isBytes = (value: unknown): value is Bytes => typeof value === "string" || value instanceof Uint8Array;
@@ -45,7 +51,10 @@ export function prepare(input: Input, maxEntryBytes: number): Prepared {
   if (isBytes(input)) {
     value = input;
   } else if (typeof input !== "object" || input === null) {
-    throw mistake("COREWAL_INVALID_INPUT", `an entry is a Uint8Array, a string, or an object with a kind, not ${input === null ? "null" : typeof input}`);
+    throw mistake(
+      "COREWAL_INVALID_INPUT",
+      `an entry is a Uint8Array, a string, or an object with a kind, not ${input === null ? "null" : typeof input}`,
+    );
   } else if (input.kind === "put") {
     kind = KIND_PUT;
     ({ key, value } = input);
@@ -56,7 +65,10 @@ export function prepare(input: Input, maxEntryBytes: number): Prepared {
     kind = KIND_COMMIT;
     value = encodeCommit(input.offsets, input.watermark);
   } else {
-    throw mistake("COREWAL_INVALID_INPUT", `an entry's kind is put, delete or commit, not ${String((input as { kind?: unknown }).kind)}; plain bytes are a Uint8Array or a string`);
+    throw mistake(
+      "COREWAL_INVALID_INPUT",
+      `an entry's kind is put, delete or commit, not ${String((input as { kind?: unknown }).kind)}; plain bytes are a Uint8Array or a string`,
+    );
   }
   if (!isBytes(key) || !isBytes(value)) throw mistake("COREWAL_INVALID_INPUT", "an entry's key and value are a Uint8Array or a string");
   const keyBytes = bytesIn(key);
@@ -69,7 +81,10 @@ export function prepare(input: Input, maxEntryBytes: number): Prepared {
 }
 
 export function entryTooLarge(bytes: number, max: number): RangeError {
-  return outOfRange("COREWAL_ENTRY_TOO_LARGE", `an entry of ${bytes} bytes is larger than maxEntryBytes (${max}): split it, or open the log with a larger maxEntryBytes and ringBytes`);
+  return outOfRange(
+    "COREWAL_ENTRY_TOO_LARGE",
+    `an entry of ${bytes} bytes is larger than maxEntryBytes (${max}): split it, or open the log with a larger maxEntryBytes and ringBytes`,
+  );
 }
 
 /** A copy that no longer needs the caller's memory. */
@@ -109,7 +124,8 @@ const I64_MIN = -(2n ** 63n);
 const I64_MAX = 2n ** 63n - 1n;
 
 function encodeCommit(offsets: unknown, watermark: unknown): Uint8Array {
-  if (typeof offsets !== "object" || offsets === null) throw mistake("COREWAL_INVALID_INPUT", "a commit's offsets are an object of names and bigints");
+  if (typeof offsets !== "object" || offsets === null)
+    throw mistake("COREWAL_INVALID_INPUT", "a commit's offsets are an object of names and bigints");
   const check = (what: string, value: unknown): bigint => {
     if (typeof value !== "bigint") throw mistake("COREWAL_INVALID_INPUT", `${what} is a bigint, not ${typeof value}`);
     if (value < I64_MIN || value > I64_MAX) throw outOfRange("COREWAL_INVALID_INPUT", `${what} is ${value}: it must fit 64 bits with sign`);
@@ -117,7 +133,8 @@ function encodeCommit(offsets: unknown, watermark: unknown): Uint8Array {
   };
   const names = Object.entries(offsets).map(([name, offset]) => {
     // Two of them would become one in UTF-8.
-    if (/\p{Surrogate}/u.test(name)) throw outOfRange("COREWAL_INVALID_INPUT", "a name in a commit's offsets has half a surrogate pair, which UTF-8 cannot hold");
+    if (/\p{Surrogate}/u.test(name))
+      throw outOfRange("COREWAL_INVALID_INPUT", "a name in a commit's offsets has half a surrogate pair, which UTF-8 cannot hold");
     return { name: Buffer.from(name), offset: check(`offset ${name}`, offset) };
   });
   const bytes = new Uint8Array(16 + names.reduce((sum, n) => sum + 12 + n.name.length, 0));
@@ -168,7 +185,15 @@ const COPY_BYTES = 65536;
  * Appends the entries of a verified frame at `at` to `out`: those with from ≤ LSN ≤ to, control entries
  * only if `internal`. The bytes are copied out of the window.
  */
-export function decodeEntries(core: Core, at: number, header: FrameHeader, from: number, to: number, internal: boolean, out: Entry[]): void {
+export function decodeEntries(
+  core: Core,
+  at: number,
+  header: FrameHeader,
+  from: number,
+  to: number,
+  internal: boolean,
+  out: Entry[],
+): void {
   const v = core.view;
   const timestampMs = Number(header.timeNs) / 1e6;
   const end = at + header.bytes;
@@ -176,7 +201,7 @@ export function decodeEntries(core: Core, at: number, header: FrameHeader, from:
   let copy: ArrayBuffer | undefined;
   let copyAt = 0;
   let copyEnd = 0;
-  for (let p = at + FRAME_HEADER_BYTES; p < end; ) {
+  for (let p = at + FRAME_HEADER_BYTES; p < end;) {
     const payloadBytes = v.getUint32(p + ENTRY_PAYLOAD_BYTES, true);
     const kind = v.getUint8(p + ENTRY_KIND);
     const payload = p + ENTRY_HEADER_BYTES;

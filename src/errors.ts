@@ -82,9 +82,17 @@ export function fromSystem(error: unknown, doing: string, file?: string): Error 
     case "EACCES":
     case "EPERM":
     case "EROFS":
-      return new CorewalError("COREWAL_NO_PERMISSION", `not allowed while ${doing}${where} (${code}): check owner and mode of the directory and its files`, details);
+      return new CorewalError(
+        "COREWAL_NO_PERMISSION",
+        `not allowed while ${doing}${where} (${code}): check owner and mode of the directory and its files`,
+        details,
+      );
     case "ENOTDIR":
-      return new CorewalError("COREWAL_NOT_A_LOG", `not a directory while ${doing}${where}: name a directory of its own for the log`, details);
+      return new CorewalError(
+        "COREWAL_NOT_A_LOG",
+        `not a directory while ${doing}${where}: name a directory of its own for the log`,
+        details,
+      );
     default:
       return new CorewalError("COREWAL_IO", `input/output error while ${doing}${where}: ${text}`, details);
   }

@@ -9,7 +9,8 @@ export function poisonLog(core: Core, cause: Error): void {
   const state = core.x.log_state();
   if (state === LOG_POISONED || state === LOG_CLOSED) return;
   let text = Buffer.from(errorToText(cause));
-  if (text.length > FAULT_TEXT_BYTES - 4) text = Buffer.from(errorToText(Object.assign(new Error(cause.message.slice(0, 500)), { code: (cause as CorewalError).code })));
+  if (text.length > FAULT_TEXT_BYTES - 4)
+    text = Buffer.from(errorToText(Object.assign(new Error(cause.message.slice(0, 500)), { code: (cause as CorewalError).code })));
   core.bytes.set(text, FAULT_TEXT + 4);
   core.view.setUint32(FAULT_TEXT, text.length, true);
   core.x.log_set_state(LOG_POISONED);

@@ -9,7 +9,9 @@ import { bindCore } from "./core.js";
 import { Flusher, lieDown, type FlusherStart } from "./flusher.js";
 import { nodeStorage } from "./storage/node.js";
 
-const { module, memory, start } = (workerData as { corewalFlusher: { module: WebAssembly.Module; memory: WebAssembly.Memory; start: FlusherStart } }).corewalFlusher;
+const { module, memory, start } = (
+  workerData as { corewalFlusher: { module: WebAssembly.Module; memory: WebAssembly.Memory; start: FlusherStart } }
+).corewalFlusher;
 const core = bindCore(module, memory);
 const flusher = new Flusher(core, nodeStorage, start, { now: () => performance.timeOrigin + performance.now(), randomBytes });
 parentPort!.postMessage("running");

@@ -240,11 +240,27 @@ export class Flusher {
     const durableLsn = core.x.log_durable_lsn();
     const headersCrc = entries === 0 ? 0 : core.view.getUint32(MERGE_HEADERS_CRC, true);
     const { term, epoch } = identity;
-    encodeFrameHeader(core, frame, { bytes, entries, firstLsn, durableLsn, term, epoch, timeNs: this.timeNs, headersCrc, lsns }, header.salt, offset);
+    encodeFrameHeader(
+      core,
+      frame,
+      { bytes, entries, firstLsn, durableLsn, term, epoch, timeNs: this.timeNs, headersCrc, lsns },
+      header.salt,
+      offset,
+    );
     core.bytes.fill(0, frame + bytes, frame + total);
     this.allocate(offset, total);
     writeAll(this.file!, core.bytes.subarray(frame, frame + total), offset);
-    const facts: FrameFacts = { offset, firstLsn, lsns, userEntries: lsns - voidLsns, payloadBytes, voidLsns, term, epoch, timeNs: this.timeNs };
+    const facts: FrameFacts = {
+      offset,
+      firstLsn,
+      lsns,
+      userEntries: lsns - voidLsns,
+      payloadBytes,
+      voidLsns,
+      term,
+      epoch,
+      timeNs: this.timeNs,
+    };
     if (lsns === 0) {
       this.proof = { bytes: total, facts };
     } else {
@@ -262,7 +278,11 @@ export class Flusher {
   /** The active segment with space for `bytes`: begins the next one if there is none yet or it is full. */
   private room(bytes: number): ChainSegment {
     const { identity } = this.start;
-    if (this.tailIsOurs && this.tail !== undefined && (this.tail.endOffset + (this.proof?.bytes ?? 0) + bytes <= identity.segmentBytes || this.tail.summary.frames === 0)) {
+    if (
+      this.tailIsOurs &&
+      this.tail !== undefined &&
+      (this.tail.endOffset + (this.proof?.bytes ?? 0) + bytes <= identity.segmentBytes || this.tail.summary.frames === 0)
+    ) {
       this.file ??= this.storage.open(`${identity.directory}/${fileName(this.tail)}`, "write");
       return this.tail;
     }
@@ -310,7 +330,10 @@ export class Flusher {
   /** An empty frame, not synced, whose promise covers the last one. */
   private prove(): void {
     const durable = this.core.x.log_durable_lsn();
-    if (this.tail !== undefined && this.tail.endOffset + this.start.identity.frameAlign + FRAME_HEADER_BYTES <= this.start.identity.segmentBytes) {
+    if (
+      this.tail !== undefined &&
+      this.tail.endOffset + this.start.identity.frameAlign + FRAME_HEADER_BYTES <= this.start.identity.segmentBytes
+    ) {
       this.writeFrame(0, durable + 1, 0, 0, 0, 0);
     }
     this.promised = durable;
@@ -336,7 +359,8 @@ export class Flusher {
     this.spins++;
     if (now - this.stalled.since < this.start.options.writerStallMs) return;
     states.forEach((state, stripe) => {
-      if (state === this.stalled?.states[stripe] && this.core.x.ring_pending(stripe) && this.core.x.ring_revoke(stripe)) this.count(STAT_REVOKED, 1);
+      if (state === this.stalled?.states[stripe] && this.core.x.ring_pending(stripe) && this.core.x.ring_revoke(stripe))
+        this.count(STAT_REVOKED, 1);
     });
     this.stalled = undefined;
   }

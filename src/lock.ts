@@ -8,7 +8,18 @@
 // an old number finds a higher one when it looks again after making its file, and gives up. Lower files
 // are removed by the winner. node:fs has no flock, and deleting a stale lock file would let two win.
 
-import { closeSync, existsSync, linkSync, openSync, readdirSync, readFileSync, readlinkSync, unlinkSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  linkSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { codeOf, CorewalError, fromSystem } from "./errors.js";

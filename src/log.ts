@@ -60,7 +60,12 @@ export interface Environment extends Chance {
   manual?: boolean;
 }
 
-const realEnvironment: Environment = { storage: nodeStorage, lock: takeLock, now: () => performance.timeOrigin + performance.now(), randomBytes };
+const realEnvironment: Environment = {
+  storage: nodeStorage,
+  lock: takeLock,
+  now: () => performance.timeOrigin + performance.now(),
+  randomBytes,
+};
 
 /** One step of an inline flusher; true if it did something. For tests. */
 export const PUMP = Symbol("corewal.pump");
@@ -91,11 +96,13 @@ export function openLog(directory: string | URL, options?: LogOptions): Promise<
 export async function openLogWith(directory: string | URL, options: LogOptions | undefined, environment: Environment): Promise<Log> {
   const resolved = resolveOptions(options);
   const path = directoryPath(directory);
-  if (!canWaitAsync) throw new CorewalError("COREWAL_UNSUPPORTED", "this runtime has no Atomics.waitAsync: Node 20, Deno 2 or Bun 1.2 and later have it");
+  if (!canWaitAsync)
+    throw new CorewalError("COREWAL_UNSUPPORTED", "this runtime has no Atomics.waitAsync: Node 20, Deno 2 or Bun 1.2 and later have it");
   if (resolved.readOnly) return openReadOnly(path, environment.storage);
   const { storage } = environment;
   if (surveyDirectory(storage, path) === "missing") {
-    if (!resolved.createIfMissing) throw new CorewalError("COREWAL_NOT_A_LOG", `there is no directory ${path}, and createIfMissing is false`, { file: path });
+    if (!resolved.createIfMissing)
+      throw new CorewalError("COREWAL_NOT_A_LOG", `there is no directory ${path}, and createIfMissing is false`, { file: path });
     guard("making the directory", path, () => storage.makeDirectory(path));
   }
   const lock = environment.lock(path);
@@ -131,7 +138,11 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
   });
   // Decided once: what recovery copies forward already belongs to this term.
   let decided: ChainIdentity | undefined;
-  const found = recoverChain(storage, directory, "write", (f) => ({ identity: (decided = identify(f)), salt: randomSalt(environment), nowNs }));
+  const found = recoverChain(storage, directory, "write", (f) => ({
+    identity: (decided = identify(f)),
+    salt: randomSalt(environment),
+    nowNs,
+  }));
   const identity = decided ?? identify(found);
 
   const frameBytes = frameBytesMax(options) + frameAlign;
@@ -168,9 +179,16 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
     worker = await startWorker(core, start);
   }
   // The copied segment grows; anything else that was found does not.
-  const reader = new ChainReader(storage, directory, found.segments, () => core.x.log_durable_lsn(), found.copied !== undefined, () => {
-    if (core.x.log_state() === LOG_CLOSED) throw new CorewalError("COREWAL_CLOSED", "the log is closed: open it again");
-  });
+  const reader = new ChainReader(
+    storage,
+    directory,
+    found.segments,
+    () => core.x.log_durable_lsn(),
+    found.copied !== undefined,
+    () => {
+      if (core.x.log_state() === LOG_CLOSED) throw new CorewalError("COREWAL_CLOSED", "the log is closed: open it again");
+    },
+  );
   return new OpenLog({ core, options, id, drive, worker, reader, report, lock });
 }
 
@@ -185,7 +203,12 @@ interface Parts {
   lock: { release(): void };
 }
 
-const STATES: Record<number, LogStats["state"]> = { [LOG_OPEN]: "open", [LOG_CLOSING]: "closing", [LOG_CLOSED]: "closed", [LOG_POISONED]: "poisoned" };
+const STATES: Record<number, LogStats["state"]> = {
+  [LOG_OPEN]: "open",
+  [LOG_CLOSING]: "closing",
+  [LOG_CLOSED]: "closed",
+  [LOG_POISONED]: "poisoned",
+};
 
 class OpenLog extends StripeWriter implements Log {
   readonly handle: LogHandle;
@@ -241,7 +264,12 @@ class OpenLog extends StripeWriter implements Log {
       revokedWriters: stat(STAT_REVOKED),
       segmentsBegun: stat(STAT_SEGMENTS),
       segment: { number: stat(STAT_SEGMENT_NUMBER), offset: stat(STAT_SEGMENT_OFFSET) },
-      fsyncMs: { mean: fsyncs === 0 ? 0 : stat(STAT_FSYNC_MS_TOTAL) / fsyncs, max: stat(STAT_FSYNC_MS_MAX), p50: percentile(0.5), p99: percentile(0.99) },
+      fsyncMs: {
+        mean: fsyncs === 0 ? 0 : stat(STAT_FSYNC_MS_TOTAL) / fsyncs,
+        max: stat(STAT_FSYNC_MS_MAX),
+        p50: percentile(0.5),
+        p99: percentile(0.99),
+      },
       stripes: { total: options.stripes, used },
       ringBytesUsed: x.merge_used(),
       state: STATES[x.log_state()]!,
@@ -336,9 +364,24 @@ class OpenLog extends StripeWriter implements Log {
  * await writer.close();
  */
 export async function attachLog(handle: LogHandle): Promise<Writer> {
-  const { memory, module, id, options, corewal } = (handle ?? {}) as { memory?: WebAssembly.Memory; module?: WebAssembly.Module; id?: string; options?: WriterOptions; corewal?: number };
-  if (corewal !== 1 || !(memory?.buffer instanceof SharedArrayBuffer) || module === undefined || id === undefined || options === undefined) {
-    throw mistake("COREWAL_INVALID_INPUT", "attachLog takes the handle of an open log (log.handle), passed on by workerData or postMessage");
+  const { memory, module, id, options, corewal } = (handle ?? {}) as {
+    memory?: WebAssembly.Memory;
+    module?: WebAssembly.Module;
+    id?: string;
+    options?: WriterOptions;
+    corewal?: number;
+  };
+  if (
+    corewal !== 1 ||
+    !(memory?.buffer instanceof SharedArrayBuffer) ||
+    module === undefined ||
+    id === undefined ||
+    options === undefined
+  ) {
+    throw mistake(
+      "COREWAL_INVALID_INPUT",
+      "attachLog takes the handle of an open log (log.handle), passed on by workerData or postMessage",
+    );
   }
   const local = localLogs.get(id);
   const core = local?.core ?? bindCore(module, memory);

@@ -58,17 +58,31 @@ export const ENTRY_OVERHEAD_BYTES = 16 + 16 + 7 + 15;
 function choice<T>(name: string, value: unknown, fallback: T, allowed: readonly T[]): T {
   if (value === undefined) return fallback;
   if (!allowed.includes(value as T)) {
-    throw mistake("COREWAL_INVALID_OPTION", `option ${name} is ${show(value)}: it must be one of ${allowed.map((a) => JSON.stringify(a)).join(", ")}`);
+    throw mistake(
+      "COREWAL_INVALID_OPTION",
+      `option ${name} is ${show(value)}: it must be one of ${allowed.map((a) => JSON.stringify(a)).join(", ")}`,
+    );
   }
   return value as T;
 }
 
-function number(name: string, value: unknown, fallback: number, min: number, max: number, form: "whole" | "power of two" | "any" = "whole"): number {
+function number(
+  name: string,
+  value: unknown,
+  fallback: number,
+  min: number,
+  max: number,
+  form: "whole" | "power of two" | "any" = "whole",
+): number {
   if (value === undefined) return fallback;
-  if (typeof value !== "number" || Number.isNaN(value)) throw mistake("COREWAL_INVALID_OPTION", `option ${name} is ${show(value)}: it must be a number`);
-  if (form !== "any" && !Number.isInteger(value)) throw outOfRange("COREWAL_INVALID_OPTION", `option ${name} is ${show(value)}: it must be a whole number`);
-  if (value < min || value > max) throw outOfRange("COREWAL_INVALID_OPTION", `option ${name} is ${value}: it must be from ${min} to ${max}`);
-  if (form === "power of two" && !isPowerOfTwo(value)) throw outOfRange("COREWAL_INVALID_OPTION", `option ${name} is ${value}: it must be a power of two`);
+  if (typeof value !== "number" || Number.isNaN(value))
+    throw mistake("COREWAL_INVALID_OPTION", `option ${name} is ${show(value)}: it must be a number`);
+  if (form !== "any" && !Number.isInteger(value))
+    throw outOfRange("COREWAL_INVALID_OPTION", `option ${name} is ${show(value)}: it must be a whole number`);
+  if (value < min || value > max)
+    throw outOfRange("COREWAL_INVALID_OPTION", `option ${name} is ${value}: it must be from ${min} to ${max}`);
+  if (form === "power of two" && !isPowerOfTwo(value))
+    throw outOfRange("COREWAL_INVALID_OPTION", `option ${name} is ${value}: it must be a power of two`);
   return value;
 }
 
@@ -83,14 +97,31 @@ function show(value: unknown): string {
 }
 
 const NAMES = new Set<string>([
-  "topology", "durability", "flusher", "maxDelayMs", "maxBytes", "flushIntervalMs", "segmentBytes", "ringBytes", "stripes",
-  "maxEntryBytes", "maxBatchBytes", "onFull", "fullTimeoutMs", "queueBytes", "writerStallMs", "exitTimeoutMs", "readOnly",
-  "createIfMissing", "frameAlign",
+  "topology",
+  "durability",
+  "flusher",
+  "maxDelayMs",
+  "maxBytes",
+  "flushIntervalMs",
+  "segmentBytes",
+  "ringBytes",
+  "stripes",
+  "maxEntryBytes",
+  "maxBatchBytes",
+  "onFull",
+  "fullTimeoutMs",
+  "queueBytes",
+  "writerStallMs",
+  "exitTimeoutMs",
+  "readOnly",
+  "createIfMissing",
+  "frameAlign",
 ] satisfies (keyof LogOptions)[]);
 
 /** Fills in the defaults and checks everything, also how the options fit together. */
 export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
-  if (typeof options !== "object" || options === null) throw mistake("COREWAL_INVALID_OPTION", `options are ${show(options)}: they must be an object`);
+  if (typeof options !== "object" || options === null)
+    throw mistake("COREWAL_INVALID_OPTION", `options are ${show(options)}: they must be an object`);
   for (const name of Object.keys(options)) {
     if (!NAMES.has(name)) throw mistake("COREWAL_INVALID_OPTION", `option ${name} does not exist; there are ${[...NAMES].join(", ")}`);
   }
@@ -121,13 +152,22 @@ export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
     frameAlign: number("frameAlign", o.frameAlign, 64, 64, 65_536, "power of two"),
   };
   if (ringBytes > segmentBytes / 2) {
-    throw outOfRange("COREWAL_INVALID_OPTION", `option ringBytes is ${ringBytes}: it must be at most half of segmentBytes (${segmentBytes})`);
+    throw outOfRange(
+      "COREWAL_INVALID_OPTION",
+      `option ringBytes is ${ringBytes}: it must be at most half of segmentBytes (${segmentBytes})`,
+    );
   }
   if (resolved.frameAlign > segmentBytes / 16) {
-    throw outOfRange("COREWAL_INVALID_OPTION", `option frameAlign is ${resolved.frameAlign}: it must be at most a sixteenth of segmentBytes (${segmentBytes})`);
+    throw outOfRange(
+      "COREWAL_INVALID_OPTION",
+      `option frameAlign is ${resolved.frameAlign}: it must be at most a sixteenth of segmentBytes (${segmentBytes})`,
+    );
   }
   if (stripes * ringBytes > MEMORY_BYTES_MAX) {
-    throw outOfRange("COREWAL_INVALID_OPTION", `options stripes (${stripes}) and ringBytes (${ringBytes}) need ${stripes * ringBytes} bytes of memory: at most ${MEMORY_BYTES_MAX} are possible`);
+    throw outOfRange(
+      "COREWAL_INVALID_OPTION",
+      `options stripes (${stripes}) and ringBytes (${ringBytes}) need ${stripes * ringBytes} bytes of memory: at most ${MEMORY_BYTES_MAX} are possible`,
+    );
   }
   return resolved;
 }

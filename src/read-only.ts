@@ -32,7 +32,8 @@ export function recoverForReading(storage: Storage, directory: string): { found:
       before = segmentNumbers(storage, directory)[0] ?? 0;
       return { found: recoverChain(storage, directory, live ? "live" : "read", neverWrites), live };
     } catch (error) {
-      const moved = codeOf(error) === "COREWAL_CORRUPT" && (isLive(storage, directory) !== live || segmentNumbers(storage, directory)[0] !== before);
+      const moved =
+        codeOf(error) === "COREWAL_CORRUPT" && (isLive(storage, directory) !== live || segmentNumbers(storage, directory)[0] !== before);
       if (!moved || attempt >= 10) throw fromSystem(error, "reading the log", directory);
     }
   }
@@ -41,7 +42,12 @@ export function recoverForReading(storage: Storage, directory: string): { found:
 /** The directory has a log, or COREWAL_NOT_A_LOG. */
 export function requireLog(storage: Storage, directory: string): void {
   const survey = surveyDirectory(storage, directory);
-  if (survey !== "log") throw new CorewalError("COREWAL_NOT_A_LOG", survey === "missing" ? `there is no directory ${directory}` : `there is no log in ${directory}`, { file: directory });
+  if (survey !== "log")
+    throw new CorewalError(
+      "COREWAL_NOT_A_LOG",
+      survey === "missing" ? `there is no directory ${directory}` : `there is no log in ${directory}`,
+      { file: directory },
+    );
 }
 
 export function openReadOnly(directory: string, storage: Storage): Log {
@@ -82,9 +88,16 @@ class ReadOnlyLog implements Log {
       torn: found.torn,
       durationMs,
     };
-    this.reader = new ChainReader(storage, directory, found.segments, () => this.durableLsn, live, () => {
-      if (this.ended) throw new CorewalError("COREWAL_CLOSED", "the log is closed: open it again");
-    });
+    this.reader = new ChainReader(
+      storage,
+      directory,
+      found.segments,
+      () => this.durableLsn,
+      live,
+      () => {
+        if (this.ended) throw new CorewalError("COREWAL_CLOSED", "the log is closed: open it again");
+      },
+    );
   }
 
   private refuse(): CorewalError {

@@ -171,7 +171,8 @@ class Cursor {
       throw damaged(this.scanner, this.file.path);
     }
     const last = this.segment.index.at(-1);
-    if (frame.header.lsns > 0 && (last === undefined || frame.offset - last[1] >= INDEX_STRIDE_BYTES)) this.segment.index.push([frame.header.firstLsn, frame.offset]);
+    if (frame.header.lsns > 0 && (last === undefined || frame.offset - last[1] >= INDEX_STRIDE_BYTES))
+      this.segment.index.push([frame.header.firstLsn, frame.offset]);
     return frame;
   }
 
@@ -251,16 +252,22 @@ class BatchIterator implements AsyncIterator<Entry[]> {
 }
 
 function checkOptions(o: ReadOptions): { from: number; to: number; internal: boolean; signal: AbortSignal | undefined } {
-  if (typeof o !== "object" || o === null) throw mistake("COREWAL_INVALID_OPTION", "how to read is an object { from, to, internal, signal }");
+  if (typeof o !== "object" || o === null)
+    throw mistake("COREWAL_INVALID_OPTION", "how to read is an object { from, to, internal, signal }");
   const known = ["from", "to", "internal", "signal"];
-  for (const name of Object.keys(o)) if (!known.includes(name)) throw mistake("COREWAL_INVALID_OPTION", `option ${name} of reading does not exist; there are ${known.join(", ")}`);
+  for (const name of Object.keys(o))
+    if (!known.includes(name))
+      throw mistake("COREWAL_INVALID_OPTION", `option ${name} of reading does not exist; there are ${known.join(", ")}`);
   const lsn = (name: string, value: number | undefined, fallback: number): number => {
     if (value === undefined) return fallback;
     if (typeof value !== "number") throw mistake("COREWAL_INVALID_OPTION", `option ${name} is an LSN, a number, not ${typeof value}`);
-    if (value !== Infinity && (!Number.isInteger(value) || value < 1)) throw outOfRange("COREWAL_INVALID_OPTION", `option ${name} is ${value}: an LSN is a whole number from 1 on`);
+    if (value !== Infinity && (!Number.isInteger(value) || value < 1))
+      throw outOfRange("COREWAL_INVALID_OPTION", `option ${name} is ${value}: an LSN is a whole number from 1 on`);
     return value;
   };
-  if (o.internal !== undefined && typeof o.internal !== "boolean") throw mistake("COREWAL_INVALID_OPTION", `option internal is ${String(o.internal)}: it must be true or false`);
-  if (o.signal !== undefined && !(o.signal instanceof AbortSignal)) throw mistake("COREWAL_INVALID_OPTION", "option signal must be an AbortSignal");
+  if (o.internal !== undefined && typeof o.internal !== "boolean")
+    throw mistake("COREWAL_INVALID_OPTION", `option internal is ${String(o.internal)}: it must be true or false`);
+  if (o.signal !== undefined && !(o.signal instanceof AbortSignal))
+    throw mistake("COREWAL_INVALID_OPTION", "option signal must be an AbortSignal");
   return { from: lsn("from", o.from, 1), to: lsn("to", o.to, Infinity), internal: o.internal === true, signal: o.signal };
 }

@@ -10,7 +10,16 @@
 
 import { continueChain, endParent, segmentPath, type ChainIdentity, type ChainSegment, type CopyPlan } from "./chain.js";
 import { SegmentScanner, type StopReason } from "./scan.js";
-import { addFrame, corrupt, emptySummary, parseSegmentName, readFooter, readSegmentHeader, type FrameFacts, type SegmentHeader } from "./segment.js";
+import {
+  addFrame,
+  corrupt,
+  emptySummary,
+  parseSegmentName,
+  readFooter,
+  readSegmentHeader,
+  type FrameFacts,
+  type SegmentHeader,
+} from "./segment.js";
 import type { Storage, StorageFile } from "./storage.js";
 
 /**
@@ -69,17 +78,33 @@ export function judge(t: TailFacts): "clean" | "torn" | "corrupt" {
 
 // --- the walk -----------------------------------------------------------------------------------
 
-export function recoverChain(storage: Storage, directory: string, mode: RecoverMode, make: (found: Recovered) => { identity: ChainIdentity; salt: bigint; nowNs: bigint }): Recovered {
+export function recoverChain(
+  storage: Storage,
+  directory: string,
+  mode: RecoverMode,
+  make: (found: Recovered) => { identity: ChainIdentity; salt: bigint; nowNs: bigint },
+): Recovered {
   const numbers = segmentNumbers(storage, directory);
-  const found: Recovered = { segments: [], lastLsn: 0, term: 0, epoch: 0, timeNs: 0n, clean: true, scannedBytes: 0, copied: undefined, torn: undefined };
+  const found: Recovered = {
+    segments: [],
+    lastLsn: 0,
+    term: 0,
+    epoch: 0,
+    timeNs: 0n,
+    clean: true,
+    scannedBytes: 0,
+    copied: undefined,
+    torn: undefined,
+  };
   if (numbers.length === 0) return found;
 
   const last = withFile(storage, directory, numbers[0]!, (file, header) => readTail(file, header, mode, found));
   const unfinished: { parent: ChainSegment; next: SegmentHeader }[] = [];
   found.segments.push(last.segment);
-  for (let child = last.segment.header; child.parentNumber !== 0; ) {
+  for (let child = last.segment.header; child.parentNumber !== 0;) {
     const name = segmentPath(directory, { chain: child.chain, number: child.parentNumber });
-    if (!numbers.includes(child.parentNumber)) throw corrupt(`segment ${child.parentNumber}, which segment ${child.number} continues, is missing`, name, 0, child.parentLastLsn);
+    if (!numbers.includes(child.parentNumber))
+      throw corrupt(`segment ${child.parentNumber}, which segment ${child.number} continues, is missing`, name, 0, child.parentLastLsn);
     const parent = withFile(storage, directory, child.parentNumber, (file, header) => readParent(file, header, child, found));
     if (parent.footer?.continued === undefined) unfinished.push({ parent, next: child });
     found.segments.unshift(parent);
@@ -140,8 +165,17 @@ function readParent(file: StorageFile, header: SegmentHeader, child: SegmentHead
   const footer = readFooter(file, header);
   if (footer !== undefined) {
     const { continued } = footer;
-    if (footer.endOffset !== child.parentEnd || footer.lastLsn !== child.parentLastLsn || (continued !== undefined && (continued.number !== child.number || continued.salt !== child.salt))) {
-      throw corrupt(`footer of segment ${header.number} and header of segment ${child.number} disagree`, file.path, footer.endOffset, child.parentLastLsn);
+    if (
+      footer.endOffset !== child.parentEnd ||
+      footer.lastLsn !== child.parentLastLsn ||
+      (continued !== undefined && (continued.number !== child.number || continued.salt !== child.salt))
+    ) {
+      throw corrupt(
+        `footer of segment ${header.number} and header of segment ${child.number} disagree`,
+        file.path,
+        footer.endOffset,
+        child.parentLastLsn,
+      );
     }
     return { header, endOffset: footer.endOffset, summary: footer, footer };
   }
@@ -172,11 +206,30 @@ export function damaged(scanner: { reason: StopReason; offset: number; nextLsn: 
 }
 
 /** The last segment: sealed by a clean close, or read to its end and judged. */
-function readTail(file: StorageFile, header: SegmentHeader, mode: RecoverMode, found: Recovered): { segment: ChainSegment; copy: CopyPlan | undefined } {
+function readTail(
+  file: StorageFile,
+  header: SegmentHeader,
+  mode: RecoverMode,
+  found: Recovered,
+): { segment: ChainSegment; copy: CopyPlan | undefined } {
   const sealed = readFooter(file, header);
   if (sealed !== undefined) {
-    if (judge({ sealed: true, continued: sealed.continued !== undefined, expectedLsn: sealed.lastLsn + 1, promise: sealed.lastLsn, provenEnd: header.provenEnd, validEnd: sealed.endOffset }) === "corrupt") {
-      throw corrupt(`segment ${sealed.continued?.number ?? header.number + 1}, which continues segment ${header.number}, is missing`, file.path, sealed.endOffset, sealed.lastLsn + 1);
+    if (
+      judge({
+        sealed: true,
+        continued: sealed.continued !== undefined,
+        expectedLsn: sealed.lastLsn + 1,
+        promise: sealed.lastLsn,
+        provenEnd: header.provenEnd,
+        validEnd: sealed.endOffset,
+      }) === "corrupt"
+    ) {
+      throw corrupt(
+        `segment ${sealed.continued?.number ?? header.number + 1}, which continues segment ${header.number}, is missing`,
+        file.path,
+        sealed.endOffset,
+        sealed.lastLsn + 1,
+      );
     }
     return { segment: { header, endOffset: sealed.endOffset, summary: sealed, footer: sealed }, copy: undefined };
   }

@@ -16,7 +16,15 @@ import {
 } from "../assembly/layout.js";
 import { entrySeed, windowCore, type Core } from "./core.js";
 import { alignUp, decodeFrameHeader, type FrameHeader } from "./frame.js";
-import { FOOTER_ALIGN, FOOTER_MAGIC_WORD, firstFrameOffset, readFooterAt, type Footer, type FrameFacts, type SegmentHeader } from "./segment.js";
+import {
+  FOOTER_ALIGN,
+  FOOTER_MAGIC_WORD,
+  firstFrameOffset,
+  readFooterAt,
+  type Footer,
+  type FrameFacts,
+  type SegmentHeader,
+} from "./segment.js";
 import { readSome, type StorageFile } from "./storage.js";
 
 export interface ScannedFrame {
@@ -88,7 +96,11 @@ export class SegmentScanner {
       this.seedTerm = -1;
     }
     this.base = offset;
-    this.filled = readSome(this.file, this.core.bytes.subarray(WINDOW, WINDOW + Math.min(this.core.bytes.length - WINDOW, Math.max(this.limit - offset, 0))), offset);
+    this.filled = readSome(
+      this.file,
+      this.core.bytes.subarray(WINDOW, WINDOW + Math.min(this.core.bytes.length - WINDOW, Math.max(this.limit - offset, 0))),
+      offset,
+    );
     return bytes <= this.filled ? WINDOW : 0;
   }
 
@@ -135,7 +147,15 @@ export class SegmentScanner {
       this.seed = entrySeed(this.core, this.segment.logId, h.term);
       this.seedTerm = h.term;
     }
-    return this.core.x.frame_verify(at + FRAME_HEADER_BYTES, h.bytes - FRAME_HEADER_BYTES, h.entries, h.headersCrc, this.seed, h.firstLsn, h.lsns);
+    return this.core.x.frame_verify(
+      at + FRAME_HEADER_BYTES,
+      h.bytes - FRAME_HEADER_BYTES,
+      h.entries,
+      h.headersCrc,
+      this.seed,
+      h.firstLsn,
+      h.lsns,
+    );
   }
 
   /** What the footer will say about a frame that was just read. */
@@ -145,7 +165,7 @@ export class SegmentScanner {
     let userEntries = 0;
     let payloadBytes = 0;
     let voidLsns = 0;
-    for (let p = at + FRAME_HEADER_BYTES; p < at + h.bytes; ) {
+    for (let p = at + FRAME_HEADER_BYTES; p < at + h.bytes;) {
       const payload = v.getUint32(p + ENTRY_PAYLOAD_BYTES, true);
       const kind = v.getUint8(p + ENTRY_KIND);
       if (kind < KIND_VOID) {
@@ -156,16 +176,30 @@ export class SegmentScanner {
       }
       p += ENTRY_HEADER_BYTES + ((payload + 7) & ~7);
     }
-    return { offset: frame.offset, firstLsn: h.firstLsn, lsns: h.lsns, userEntries, payloadBytes, voidLsns, term: h.term, epoch: h.epoch, timeNs: h.timeNs };
+    return {
+      offset: frame.offset,
+      firstLsn: h.firstLsn,
+      lsns: h.lsns,
+      userEntries,
+      payloadBytes,
+      voidLsns,
+      term: h.term,
+      epoch: h.epoch,
+      timeNs: h.timeNs,
+    };
   }
 
   /** After damage: moves to the next place with a valid frame header; false if there is none. */
   resync(): boolean {
-    for (let from = this.offset + FOOTER_ALIGN; from + FRAME_HEADER_BYTES <= this.limit; ) {
+    for (let from = this.offset + FOOTER_ALIGN; from + FRAME_HEADER_BYTES <= this.limit;) {
       this.filled = 0;
       this.need(from, FRAME_HEADER_BYTES);
       const end = WINDOW + this.filled;
-      for (let at = WINDOW; (at = this.core.x.frame_find(at, end, FOOTER_ALIGN, FRAME_MAGIC)) !== 0 && at + FRAME_HEADER_BYTES <= end; at += FOOTER_ALIGN) {
+      for (
+        let at = WINDOW;
+        (at = this.core.x.frame_find(at, end, FOOTER_ALIGN, FRAME_MAGIC)) !== 0 && at + FRAME_HEADER_BYTES <= end;
+        at += FOOTER_ALIGN
+      ) {
         const header = decodeFrameHeader(this.core, at, this.segment.salt, from + at - WINDOW);
         if (header === undefined) continue;
         this.offset = from + at - WINDOW;
@@ -188,7 +222,7 @@ export class SegmentScanner {
     let usedTo = this.offset;
     const { segment } = this;
     const step = FOOTER_ALIGN;
-    for (let from = this.offset; from < this.limit; ) {
+    for (let from = this.offset; from < this.limit;) {
       this.filled = 0;
       this.need(from, 1);
       const start = WINDOW;

@@ -182,7 +182,11 @@ export function encodeSegmentHeader(h: SegmentHeader): Uint8Array {
 
 /** Damage to something that was durable. */
 export function corrupt(message: string, file: string, offset: number, lsn?: number): CorewalError {
-  return new CorewalError("COREWAL_CORRUPT", `${message} (${file}, offset ${offset}): nothing was changed; keep the files and see the README`, { file, offset, lsn });
+  return new CorewalError(
+    "COREWAL_CORRUPT",
+    `${message} (${file}, offset ${offset}): nothing was changed; keep the files and see the README`,
+    { file, offset, lsn },
+  );
 }
 
 /** Reads and checks preamble and header: a bad one under a final name is corruption, a newer version its own answer. */
@@ -195,10 +199,18 @@ export function readSegmentHeader(file: StorageFile): SegmentHeader {
   }
   const version = v.getUint32(8, true);
   if (version !== FORMAT_VERSION) {
-    throw new CorewalError("COREWAL_UNKNOWN_VERSION", `${file.path} has format version ${version}, this corewal reads ${FORMAT_VERSION}: open it with a newer corewal`, { file: file.path, offset: 8 });
+    throw new CorewalError(
+      "COREWAL_UNKNOWN_VERSION",
+      `${file.path} has format version ${version}, this corewal reads ${FORMAT_VERSION}: open it with a newer corewal`,
+      { file: file.path, offset: 8 },
+    );
   }
   const salt = v.getBigUint64(48, true);
-  if (v.getUint32(12, true) !== HEADER_BYTES || v.getUint32(16, true) !== KIND_SEGMENT || v.getUint32(252, true) !== placedChecksum(salt, 0, bytes.subarray(0, 252))) {
+  if (
+    v.getUint32(12, true) !== HEADER_BYTES ||
+    v.getUint32(16, true) !== KIND_SEGMENT ||
+    v.getUint32(252, true) !== placedChecksum(salt, 0, bytes.subarray(0, 252))
+  ) {
     throw corrupt("the segment's header is damaged", file.path, PREAMBLE_BYTES);
   }
   const u64 = (at: number): number => Number(v.getBigUint64(at, true));
@@ -229,7 +241,13 @@ export function firstFrameOffset(frameAlign: number): number {
 // --- footer -------------------------------------------------------------------------------------
 
 /** Writes the footer at the end of the frames and cuts the file there. Durable when it returns. */
-export function seal(file: StorageFile, header: SegmentHeader, endOffset: number, s: SegmentSummary, next?: { number: number; salt: bigint }): void {
+export function seal(
+  file: StorageFile,
+  header: SegmentHeader,
+  endOffset: number,
+  s: SegmentSummary,
+  next?: { number: number; salt: bigint },
+): void {
   const indexBytes = alignUp(s.index.length * INDEX_ENTRY_BYTES, FOOTER_ALIGN);
   const bytes = new Uint8Array(indexBytes + TRAILER_BYTES + MARK_BYTES);
   const v = viewOf(bytes);
@@ -240,7 +258,20 @@ export function seal(file: StorageFile, header: SegmentHeader, endOffset: number
   const t = indexBytes;
   bytes.set(ascii(FOOTER_MAGIC), t);
   v.setUint32(t + 12, s.index.length, true);
-  const words = [endOffset, header.number, s.firstLsn, s.lastLsn, s.frames, s.entries, s.payloadBytes, s.voidLsns, s.minTerm, s.maxTerm, s.minEpoch, s.maxEpoch];
+  const words = [
+    endOffset,
+    header.number,
+    s.firstLsn,
+    s.lastLsn,
+    s.frames,
+    s.entries,
+    s.payloadBytes,
+    s.voidLsns,
+    s.minTerm,
+    s.maxTerm,
+    s.minEpoch,
+    s.maxEpoch,
+  ];
   words.forEach((word, i) => v.setBigUint64(t + 16 + i * 8, BigInt(word), true));
   v.setBigInt64(t + 112, s.minTimeNs, true);
   v.setBigInt64(t + 120, s.maxTimeNs, true);
@@ -301,7 +332,11 @@ export function readFooterAt(file: StorageFile, header: SegmentHeader, trailer: 
   const mark = new Uint8Array(MARK_BYTES);
   const markAt = trailer + TRAILER_BYTES;
   let continued: Footer["continued"];
-  if (readAll(file, mark, markAt) && startsWith(mark, MARK_MAGIC) && viewOf(mark).getUint32(8, true) === placedChecksum(header.salt, markAt, mark.subarray(12))) {
+  if (
+    readAll(file, mark, markAt) &&
+    startsWith(mark, MARK_MAGIC) &&
+    viewOf(mark).getUint32(8, true) === placedChecksum(header.salt, markAt, mark.subarray(12))
+  ) {
     continued = { number: Number(viewOf(mark).getBigUint64(16, true)), salt: viewOf(mark).getBigUint64(24, true) };
   }
   return {

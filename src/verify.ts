@@ -59,7 +59,18 @@ export function verifyLog(directory: string | URL, options?: VerifyOptions): Pro
 export async function verifyLogOn(storage: Storage, directory: string | URL, { onProgress }: VerifyOptions = {}): Promise<VerifyReport> {
   const path = directoryPath(directory);
   requireLog(storage, path);
-  const report: VerifyReport = { ok: true, live: false, clean: false, segments: 0, frames: 0, entries: 0, firstLsn: 1, lastLsn: 0, bytes: 0, faults: [] };
+  const report: VerifyReport = {
+    ok: true,
+    live: false,
+    clean: false,
+    segments: 0,
+    frames: 0,
+    entries: 0,
+    firstLsn: 1,
+    lastLsn: 0,
+    bytes: 0,
+    faults: [],
+  };
   try {
     const { found, live } = recoverForReading(storage, path);
     Object.assign(report, { live, clean: found.clean, lastLsn: found.lastLsn, ...(found.torn === undefined ? {} : { torn: found.torn }) });
@@ -79,7 +90,9 @@ export async function verifyLogOn(storage: Storage, directory: string | URL, { o
         return header;
       });
     } catch (error) {
-      report.faults.push(faultOf(error, segmentPath(path, { chain: 0, number }), codeOf(error) === "COREWAL_UNKNOWN_VERSION" ? "version" : "header"));
+      report.faults.push(
+        faultOf(error, segmentPath(path, { chain: 0, number }), codeOf(error) === "COREWAL_UNKNOWN_VERSION" ? "version" : "header"),
+      );
       child = undefined;
     }
   }
@@ -90,7 +103,13 @@ export async function verifyLogOn(storage: Storage, directory: string | URL, { o
 
 function faultOf(error: unknown, file: string, kind: Fault["kind"]): Fault {
   const e = fromSystem(error, "verifying", file) as CorewalError;
-  return { file: e.file ?? file, offset: e.offset ?? 0, lsn: e.lsn ?? 0, kind: e.code === "COREWAL_CORRUPT" || e.code === "COREWAL_UNKNOWN_VERSION" ? kind : "io", message: e.message };
+  return {
+    file: e.file ?? file,
+    offset: e.offset ?? 0,
+    lsn: e.lsn ?? 0,
+    kind: e.code === "COREWAL_CORRUPT" || e.code === "COREWAL_UNKNOWN_VERSION" ? kind : "io",
+    message: e.message,
+  };
 }
 
 /** Recovery and the full reading may meet the same fault: the more precise one stays. */
@@ -119,7 +138,13 @@ function verifySegment(file: StorageFile, header: SegmentHeader, child: SegmentH
       }
       // The end of an unsealed tail was judged by recovery already.
       if (end === undefined || scanner.offset >= end) break;
-      report.faults.push({ file: file.path, offset: scanner.offset, lsn: scanner.nextLsn, kind: "frame", message: `damaged frame: ${WHAT[scanner.reason]}` });
+      report.faults.push({
+        file: file.path,
+        offset: scanner.offset,
+        lsn: scanner.nextLsn,
+        kind: "frame",
+        message: `damaged frame: ${WHAT[scanner.reason]}`,
+      });
       if (!scanner.resync()) break;
     }
   } finally {
@@ -128,11 +153,30 @@ function verifySegment(file: StorageFile, header: SegmentHeader, child: SegmentH
   report.frames += summary.frames;
   report.entries += summary.entries;
   if (footer !== undefined && report.faults.length === before && !agrees(footer, summary)) {
-    report.faults.push({ file: file.path, offset: footer.endOffset, lsn: footer.lastLsn, kind: "footer", message: "the footer does not say what the frames hold" });
+    report.faults.push({
+      file: file.path,
+      offset: footer.endOffset,
+      lsn: footer.lastLsn,
+      kind: "footer",
+      message: "the footer does not say what the frames hold",
+    });
   }
 }
 
 function agrees(footer: SegmentSummary, found: SegmentSummary): boolean {
-  const keys = ["firstLsn", "lastLsn", "frames", "entries", "payloadBytes", "voidLsns", "minTerm", "maxTerm", "minEpoch", "maxEpoch", "minTimeNs", "maxTimeNs"] as const;
+  const keys = [
+    "firstLsn",
+    "lastLsn",
+    "frames",
+    "entries",
+    "payloadBytes",
+    "voidLsns",
+    "minTerm",
+    "maxTerm",
+    "minEpoch",
+    "maxEpoch",
+    "minTimeNs",
+    "maxTimeNs",
+  ] as const;
   return keys.every((key) => footer[key] === found[key]);
 }

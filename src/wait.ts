@@ -4,7 +4,12 @@ import { clearInterval, setInterval } from "node:timers";
 import { CorewalError, mistake, outOfRange } from "./errors.js";
 import type { Durability, Wait } from "./types.js";
 
-type WaitAsync = (words: Int32Array, index: number, value: number, timeoutMs?: number) => { async: false; value: string } | { async: true; value: Promise<string> };
+type WaitAsync = (
+  words: Int32Array,
+  index: number,
+  value: number,
+  timeoutMs?: number,
+) => { async: false; value: string } | { async: true; value: Promise<string> };
 const waitAsync = (Atomics as unknown as { waitAsync?: WaitAsync }).waitAsync;
 
 export const canWaitAsync = typeof waitAsync === "function";
@@ -46,7 +51,8 @@ const TIMER_MS_MAX = 0x7fffffff;
 /** Refuses a wait that makes no sense, or that is over before it began. */
 export function checkWait(wait: Wait | undefined): void {
   if (wait === undefined) return;
-  if (typeof wait !== "object" || wait === null) throw mistake("COREWAL_INVALID_OPTION", "how to wait is an object { durability, signal, timeoutMs }");
+  if (typeof wait !== "object" || wait === null)
+    throw mistake("COREWAL_INVALID_OPTION", "how to wait is an object { durability, signal, timeoutMs }");
   const { durability, timeoutMs, signal } = wait;
   if (durability !== undefined && !Object.hasOwn(STRICTNESS, durability)) {
     throw mistake("COREWAL_INVALID_OPTION", `durability is ${String(durability)}: it must be sync, group or async`);
@@ -55,7 +61,8 @@ export function checkWait(wait: Wait | undefined): void {
     throw outOfRange("COREWAL_INVALID_OPTION", `timeoutMs is ${String(timeoutMs)}: it must be a number of milliseconds, 0 or more`);
   }
   if (signal !== undefined && !(signal instanceof AbortSignal)) throw mistake("COREWAL_INVALID_OPTION", "signal must be an AbortSignal");
-  if (signal?.aborted) throw new CorewalError("COREWAL_ABORTED", "the signal was aborted before: nothing was written", { cause: signal.reason });
+  if (signal?.aborted)
+    throw new CorewalError("COREWAL_ABORTED", "the signal was aborted before: nothing was written", { cause: signal.reason });
 }
 
 export function timedOut(timeoutMs: number, lsn: number | undefined): CorewalError {

@@ -70,7 +70,8 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
       throw new CorewalError("COREWAL_STALE_HANDLE", "the log of this handle is closed: open it again and pass on the new handle");
     }
     this.stripe = core.x.ring_claim(owner);
-    if (this.stripe < 0) throw new CorewalError("COREWAL_NO_STRIPE", "every stripe has an owner: close a writer, or open the log with more stripes");
+    if (this.stripe < 0)
+      throw new CorewalError("COREWAL_NO_STRIPE", "every stripe has an owner: close a writer, or open the log with more stripes");
     this.generation = core.x.ring_generation(this.stripe);
     local?.writers.add(this);
   }
@@ -127,7 +128,10 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     const group = inputs.map((input) => prepare(input, this.options.maxEntryBytes));
     const bodyBytes = group.reduce((sum, p) => sum + bodyBytesOf(p.payloadBytes), 0);
     if (bodyBytes > this.options.maxBatchBytes) {
-      throw outOfRange("COREWAL_ENTRY_TOO_LARGE", `a batch of ${bodyBytes} bytes with its headers is larger than maxBatchBytes (${this.options.maxBatchBytes}): split it, or open the log with a larger ringBytes`);
+      throw outOfRange(
+        "COREWAL_ENTRY_TOO_LARGE",
+        `a batch of ${bodyBytes} bytes with its headers is larger than maxBatchBytes (${this.options.maxBatchBytes}): split it, or open the log with a larger ringBytes`,
+      );
     }
     const last = await this.appendGroup(group, bodyBytes, wait);
     return { first: last - group.length + 1, last };
@@ -238,7 +242,8 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
   durable(lsn: number, wait?: Wait): Promise<void> {
     try {
       checkWait(wait);
-      if (!Number.isInteger(lsn) || lsn < 0) throw outOfRange("COREWAL_INVALID_INPUT", `an LSN is a positive whole number, not ${String(lsn)}`);
+      if (!Number.isInteger(lsn) || lsn < 0)
+        throw outOfRange("COREWAL_INVALID_INPUT", `an LSN is a positive whole number, not ${String(lsn)}`);
       const { x } = this.core;
       if (lsn <= x.log_durable_lsn()) return Promise.resolve();
       if (lsn > x.log_last_lsn()) throw outOfRange("COREWAL_INVALID_INPUT", `no entry has LSN ${lsn} yet; the last is ${x.log_last_lsn()}`);
@@ -298,7 +303,8 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
 
   private async closeOnce(): Promise<void> {
     try {
-      if (this.core.x.log_state() === LOG_OPEN && (this.queue.length > 0 || this.waits.size > 0 || this.last > this.durableLsn)) await this.sync();
+      if (this.core.x.log_state() === LOG_OPEN && (this.queue.length > 0 || this.waits.size > 0 || this.last > this.durableLsn))
+        await this.sync();
       if (this.core.x.log_state() === LOG_POISONED) throw this.poison();
     } finally {
       this.end();
@@ -324,12 +330,18 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
   // --- refusals -------------------------------------------------------------------------------------
 
   full(waitedMs: number): CorewalError {
-    return new CorewalError("COREWAL_FULL", `the ring of stripe ${this.stripe} has no space, after waiting ${Math.round(waitedMs)} ms: the disk is slower than the writer; await ready(), or open the log with a larger ringBytes`);
+    return new CorewalError(
+      "COREWAL_FULL",
+      `the ring of stripe ${this.stripe} has no space, after waiting ${Math.round(waitedMs)} ms: the disk is slower than the writer; await ready(), or open the log with a larger ringBytes`,
+    );
   }
 
   private queueFull(): CorewalError {
     const { queueBytes } = this.options;
-    return new CorewalError("COREWAL_FULL", `the ring of stripe ${this.stripe} is full and ${this.queue.bytes} bytes of appends wait for it already (queueBytes ${queueBytes}): await ready() before appending more`);
+    return new CorewalError(
+      "COREWAL_FULL",
+      `the ring of stripe ${this.stripe} is full and ${this.queue.bytes} bytes of appends wait for it already (queueBytes ${queueBytes}): await ready() before appending more`,
+    );
   }
 
   closedError(): Error {
@@ -338,12 +350,19 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
 
   unknown(lsn: number): CorewalError {
     const cause = readFault(this.core);
-    return new CorewalError("COREWAL_OUTCOME_UNKNOWN", `entry ${lsn} may or may not be durable: ${cause.message}. Reopen the log: recovery tells`, { lsn, cause });
+    return new CorewalError(
+      "COREWAL_OUTCOME_UNKNOWN",
+      `entry ${lsn} may or may not be durable: ${cause.message}. Reopen the log: recovery tells`,
+      { lsn, cause },
+    );
   }
 
   private poison(): CorewalError {
     const cause = readFault(this.core);
-    return new CorewalError("COREWAL_POISONED", `the log stopped after a failure (${cause.message}): close it and open it again`, { cause, lsn: this.durableLsn });
+    return new CorewalError("COREWAL_POISONED", `the log stopped after a failure (${cause.message}): close it and open it again`, {
+      cause,
+      lsn: this.durableLsn,
+    });
   }
 
   /** Why a RING_* code refused the entry: nothing was written. */
@@ -352,7 +371,14 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     if (state === LOG_POISONED) return this.poison();
     if (this.ended) return new CorewalError("COREWAL_CLOSED", "this writer is closed");
     if (state === LOG_CLOSING || state === LOG_CLOSED) return new CorewalError("COREWAL_CLOSED", "the log is closed: open it again");
-    if (code === RING_EXHAUSTED) return new CorewalError("COREWAL_LSN_EXHAUSTED", "the log has given out every LSN that a number holds exactly (2^53): begin a new log");
-    return new CorewalError("COREWAL_REVOKED", `this writer stalled for longer than writerStallMs and lost its stripe: the entry was not written; close the writer and attach again`);
+    if (code === RING_EXHAUSTED)
+      return new CorewalError(
+        "COREWAL_LSN_EXHAUSTED",
+        "the log has given out every LSN that a number holds exactly (2^53): begin a new log",
+      );
+    return new CorewalError(
+      "COREWAL_REVOKED",
+      `this writer stalled for longer than writerStallMs and lost its stripe: the entry was not written; close the writer and attach again`,
+    );
   }
 }

@@ -21,7 +21,8 @@ const thousand = (i: number): string => `${i} `.padEnd(1000, "x");
 const numbers = async (log: Log): Promise<number[]> => (await texts(log)).map((t) => Number(t.split(" ")[0]));
 const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1);
 
-const open = (options: LogOptions = {}, storage = new WatchedStorage()): Promise<Log> => openInline(freshPath("full"), { ...SMALL, ...options }, { manual: true, storage });
+const open = (options: LogOptions = {}, storage = new WatchedStorage()): Promise<Log> =>
+  openInline(freshPath("full"), { ...SMALL, ...options }, { manual: true, storage });
 
 const coreOf = (log: Log): Core => (log as unknown as { core: Core }).core;
 
@@ -130,7 +131,10 @@ test("an append that is given up while it waits for space was never written; the
   kept.push(log.append(thousand(4)));
   gone.abort();
   const errors = await Promise.all([aborted, timedOut]);
-  assert.equal(errors.map((e: CorewalError) => e.lsn), [undefined, undefined]);
+  assert.equal(
+    errors.map((e: CorewalError) => e.lsn),
+    [undefined, undefined],
+  );
   assert.equal(await drive(log, Promise.all(kept)), upTo(4));
   assert.equal(await numbers(log), upTo(4));
   await log.close();
@@ -205,7 +209,15 @@ test("a writer that waits for space learns that the log is poisoned: its append 
 test("threads that write more than the disk takes are slowed down, and nothing grows or is dropped", async () => {
   const log = await openLog(freshPath("full"), { ...SMALL, stripes: 4, queueBytes: 4096 });
   const shared = [1, 2, 3].map(() => new SharedArrayBuffer(4));
-  const threads = shared.map((acknowledged, id) => startThread("counting-writer", { handle: log.handle, id, acknowledged, tellAt: 300, way: (["append", "appendSync", "write"] as const)[id] }));
+  const threads = shared.map((acknowledged, id) =>
+    startThread("counting-writer", {
+      handle: log.handle,
+      id,
+      acknowledged,
+      tellAt: 300,
+      way: (["append", "appendSync", "write"] as const)[id],
+    }),
+  );
   await within(Promise.all(threads.map((t) => message(t))), "threads under way");
   for (let i = 0; i < 50; i++) {
     assert.ok(log.stats().ringBytesUsed <= 4 * 4096);

@@ -14,7 +14,10 @@ import { freshPath } from "./support/scratch.js";
 const SMALL: LogOptions = { ringBytes: 4096, segmentBytes: 16_384 };
 
 /** A log that is pumped by hand, with a clock that stands still unless it is moved. */
-async function watched(options: LogOptions = {}, directory = freshPath("durability")): Promise<{ log: Log; storage: WatchedStorage; clock: { ms: number } }> {
+async function watched(
+  options: LogOptions = {},
+  directory = freshPath("durability"),
+): Promise<{ log: Log; storage: WatchedStorage; clock: { ms: number } }> {
   const storage = new WatchedStorage();
   const clock = { ms: 1_700_000_000_000 };
   const log = await openInline(directory, { ...SMALL, ...options }, { storage, manual: true, now: () => clock.ms });
@@ -253,7 +256,10 @@ test("open and close without an append write nothing", async () => {
   const directory = freshPath("idle");
   const { log, storage } = await watched({}, directory);
   await log.close();
-  assert.equal(storage.changes().map((s) => s.what), ["makeDirectory"]);
+  assert.equal(
+    storage.changes().map((s) => s.what),
+    ["makeDirectory"],
+  );
   const { log: second } = await watched({}, directory);
   await drive(second, second.append("a"));
   await second.close();

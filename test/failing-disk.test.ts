@@ -36,11 +36,21 @@ for (const { what, error, expected } of [
     const acknowledged = log.append("safe");
     assert.is(await drive(log, acknowledged), 1);
     const closed = refused(log.closed, "COREWAL_POISONED");
-    const unknown = [log.append("a"), other.append("b"), log.appendBatch(["c", "d"]), other.durable(2), log.sync(), log.append("e", { durability: "sync", timeoutMs: 60_000 })];
+    const unknown = [
+      log.append("a"),
+      other.append("b"),
+      log.appendBatch(["c", "d"]),
+      other.durable(2),
+      log.sync(),
+      log.append("e", { durability: "sync", timeoutMs: 60_000 }),
+    ];
     for (let i = 0; i < 3; i++) unknown.push(log.append("x".repeat(1100)));
     // These found the ring full: they were never written.
     const queued = [log.append("x".repeat(1500)), log.append("y")];
-    const rejected = [...unknown.map((p) => refused(p as Promise<unknown>, "COREWAL_OUTCOME_UNKNOWN")), ...queued.map((p) => p.catch((e: CorewalError) => e))];
+    const rejected = [
+      ...unknown.map((p) => refused(p as Promise<unknown>, "COREWAL_OUTCOME_UNKNOWN")),
+      ...queued.map((p) => p.catch((e: CorewalError) => e)),
+    ];
     await new Promise(setImmediate);
     storage.before = (step) => {
       if (step.what === what) throw systemError(error);
@@ -136,7 +146,11 @@ for (const half of [false, true]) {
         await log.close();
       } catch (error) {
         const { code, cause } = error as CorewalError;
-        assert.ok(code === "COREWAL_DISK_FULL" || ((code === "COREWAL_OUTCOME_UNKNOWN" || code === "COREWAL_POISONED") && (cause as CorewalError).code === "COREWAL_DISK_FULL"), `write ${n}: ${code}`);
+        assert.ok(
+          code === "COREWAL_DISK_FULL" ||
+            ((code === "COREWAL_OUTCOME_UNKNOWN" || code === "COREWAL_POISONED") && (cause as CorewalError).code === "COREWAL_DISK_FULL"),
+          `write ${n}: ${code}`,
+        );
         await log?.close().catch(() => {});
       }
       const end = !failed;

@@ -26,16 +26,43 @@ const TABLE: { owner: Partial<LockOwner>; alive: boolean; started: string; expec
   { owner: { pid: 11, started: "" }, alive: true, started: "900", expected: "held", why: "no start time on record: better refuse" },
   { owner: { pid: 11, started: "700" }, alive: true, started: "", expected: "held", why: "no start time to be seen: better refuse" },
   { owner: { boot: "boot 1", started: "500" }, alive: true, started: "500", expected: "dead", why: "the machine was booted since" },
-  { owner: { boot: "boot 1", pidNamespace: "pid:[2]" }, alive: false, started: "", expected: "dead", why: "booted since, whatever the namespace" },
+  {
+    owner: { boot: "boot 1", pidNamespace: "pid:[2]" },
+    alive: false,
+    started: "",
+    expected: "dead",
+    why: "booted since, whatever the namespace",
+  },
   { owner: { pidNamespace: "pid:[2]" }, alive: false, started: "", expected: "unknown", why: "another namespace: a free pid says nothing" },
-  { owner: { pidNamespace: "pid:[2]" }, alive: true, started: "500", expected: "unknown", why: "another namespace: a taken pid says nothing" },
+  {
+    owner: { pidNamespace: "pid:[2]" },
+    alive: true,
+    started: "500",
+    expected: "unknown",
+    why: "another namespace: a taken pid says nothing",
+  },
   { owner: { host: "there" }, alive: false, started: "", expected: "unknown", why: "another machine" },
-  { owner: { host: "there", boot: "boot 1", pidNamespace: "pid:[2]" }, alive: true, started: "500", expected: "unknown", why: "another machine, whatever else" },
+  {
+    owner: { host: "there", boot: "boot 1", pidNamespace: "pid:[2]" },
+    alive: true,
+    started: "500",
+    expected: "unknown",
+    why: "another machine, whatever else",
+  },
 ];
 
 test("livenessOf: only who could see the owner calls it dead", () => {
   for (const { owner, alive, started, expected, why } of TABLE) {
-    assert.is(livenessOf({ ...me, ...owner }, me, () => alive, () => started), expected, why);
+    assert.is(
+      livenessOf(
+        { ...me, ...owner },
+        me,
+        () => alive,
+        () => started,
+      ),
+      expected,
+      why,
+    );
   }
 });
 
@@ -51,7 +78,9 @@ interface Racer {
 
 /** A process that waits for the word, then tries to take the lock. */
 async function racer(directory: string, way: "lock" | "log"): Promise<Racer> {
-  const child = watchChild(spawn(process.execPath, [scriptPath("lock-racer"), JSON.stringify({ directory, way })], { stdio: ["pipe", "pipe", "inherit"] }));
+  const child = watchChild(
+    spawn(process.execPath, [scriptPath("lock-racer"), JSON.stringify({ directory, way })], { stdio: ["pipe", "pipe", "inherit"] }),
+  );
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
   const next = async (): Promise<string> => {
     const line = await within(lines.next(), "a racer's answer");
@@ -81,7 +110,10 @@ async function race(racers: Racer[], what: string): Promise<Racer> {
   const answers = await Promise.all(racers.map((r) => r.next()));
   const winners = racers.filter((_, i) => answers[i] === "won");
   assert.is(winners.length, 1, `${what}: ${answers.join(", ")}`);
-  assert.ok(answers.every((a) => a === "won" || a === "COREWAL_LOCKED"), answers.join(", "));
+  assert.ok(
+    answers.every((a) => a === "won" || a === "COREWAL_LOCKED"),
+    answers.join(", "),
+  );
   return winners[0]!;
 }
 
@@ -267,7 +299,10 @@ test("invariant 10: a read-only open is possible while the log is held, shows wh
   while ((await reader()) < 50) assert.ok(performance.now() < end, "the promise comes while the log is idle");
   const before = snapshot(directory);
   const readOnly = await openLog(directory, { readOnly: true });
-  assert.equal((await texts(readOnly)).map((t) => t.replace(/x.*/, "")), expected);
+  assert.equal(
+    (await texts(readOnly)).map((t) => t.replace(/x.*/, "")),
+    expected,
+  );
   assert.is((await readOnly.get(7))?.lsn, 7);
   await refused(readOnly.append("no"), "COREWAL_READ_ONLY");
   await refused(() => readOnly.write("no"), "COREWAL_READ_ONLY");

@@ -47,7 +47,7 @@ test("what is no directory, or holds other files, is refused by name and left al
   const dangling = join(base, "dangling");
   symlinkSync(join(base, "nowhere"), dangling);
   const refusedOrMade = await openLog(dangling).catch((e: Error & { code: string }) => e);
-  if (refusedOrMade instanceof Error) assert.match((refusedOrMade as Error & { code: string }).code, /^COREWAL_/);
+  if (refusedOrMade instanceof Error) assert.match((refusedOrMade).code, /^COREWAL_/);
   else await refusedOrMade.close();
   const long = await openLog(join(base, "x".repeat(300))).catch((e: Error & { code: string }) => e.code);
   assert.is(long, "COREWAL_IO");
@@ -75,7 +75,7 @@ test("no permission is COREWAL_NO_PERMISSION and never a raw code: every call of
       };
       const opened = await openInline(directory, SMALL, { storage, manual: true }).catch((e: Error & { code: string }) => e);
       if (opened instanceof Error) {
-        assert.is((opened as Error & { code: string }).code, "COREWAL_NO_PERMISSION", `${what}: ${opened.message}`);
+        assert.is((opened).code, "COREWAL_NO_PERMISSION", `${what}: ${opened.message}`);
         continue;
       }
       const error = await refused(drive(opened, opened.append("y")), "COREWAL_OUTCOME_UNKNOWN");
@@ -143,7 +143,20 @@ const range = (from: number, to: number): number[] => Array.from({ length: Math.
 test("read: from, to, both, neither, beyond; get; readBatches and replay say the same, through all segments", async () => {
   const { log } = await filled(2000);
   assert.ok(log.stats().segment.number > 5);
-  for (const [from, to] of [[undefined, undefined], [1, 1], [1, 2000], [2000, 2000], [700, 1300], [1999, 5000], [2001, undefined], [5000, 6000], [10, 9], [undefined, 5], [1990, undefined], [1, Infinity]] as const) {
+  for (const [from, to] of [
+    [undefined, undefined],
+    [1, 1],
+    [1, 2000],
+    [2000, 2000],
+    [700, 1300],
+    [1999, 5000],
+    [2001, undefined],
+    [5000, 6000],
+    [10, 9],
+    [undefined, 5],
+    [1990, undefined],
+    [1, Infinity],
+  ] as const) {
     const expected = range(from ?? 1, Math.min(to ?? 2000, 2000));
     assert.equal(lsns(await readAll(log, { from, to })), expected, `${from} to ${to}`);
     const batches: Entry[] = [];

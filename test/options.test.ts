@@ -69,14 +69,15 @@ const COMPANY: Partial<Record<keyof LogOptions, LogOptions>> = {
 
 function refuses(name: string, value: unknown): void {
   try {
-    resolveOptions({ ...COMPANY[name as keyof LogOptions], [name]: value } as LogOptions);
+    resolveOptions({ ...COMPANY[name as keyof LogOptions], [name]: value });
   } catch (error) {
     const { code, message } = error as { code?: string; message: string };
     assert.is(code, "COREWAL_INVALID_OPTION", message);
     assert.ok(error instanceof TypeError || error instanceof RangeError, `${name}: a caller's mistake is a TypeError or RangeError`);
     assert.ok(message.includes(`option ${name} is `), message);
     const shown = typeof value === "number" ? String(value) : typeof value === "string" ? JSON.stringify(value) : undefined;
-    if (shown !== undefined && !Number.isNaN(value)) assert.ok(message.includes(shown) || message.includes("null"), `${message} says ${shown}`);
+    if (shown !== undefined && !Number.isNaN(value))
+      assert.ok(message.includes(shown) || message.includes("null"), `${message} says ${shown}`);
     return;
   }
   assert.unreachable(`option ${name} accepts ${String(value)}`);
@@ -92,7 +93,8 @@ test("every option has a test, and its documented default", () => {
 
 for (const [name, [least, most, form]] of Object.entries(NUMBERS)) {
   test(`option ${name}: ${form} number from ${least} to ${most}`, () => {
-    for (const value of [least, most]) assert.is(resolveOptions({ ...COMPANY[name as keyof LogOptions], [name]: value })[name as keyof LogOptions], value);
+    for (const value of [least, most])
+      assert.is(resolveOptions({ ...COMPANY[name as keyof LogOptions], [name]: value })[name as keyof LogOptions], value);
     for (const value of [least - 1, most + 1, -1, -Infinity, Infinity, NaN, 2 ** 53, ...TYPES]) refuses(name, value);
     if (form !== "any") refuses(name, least + 0.5);
     else assert.is(resolveOptions({ [name]: least + 0.5 })[name as keyof LogOptions], least + 0.5);
@@ -109,7 +111,11 @@ for (const [name, allowed] of Object.entries(CHOICES)) {
 
 test("options that do not fit together are refused", () => {
   const together = (options: LogOptions, words: RegExp): void => {
-    assert.throws(() => resolveOptions(options), (error: Error & { code: string }) => error.code === "COREWAL_INVALID_OPTION" && words.test(error.message), JSON.stringify(options));
+    assert.throws(
+      () => resolveOptions(options),
+      (error: Error & { code: string }) => error.code === "COREWAL_INVALID_OPTION" && words.test(error.message),
+      JSON.stringify(options),
+    );
   };
   together({ ringBytes: 16_384, segmentBytes: 16_384 }, /ringBytes is 16384: .* half of segmentBytes \(16384\)/);
   together({ frameAlign: 4096, segmentBytes: 32_768, ringBytes: 4096 }, /frameAlign is 4096: .*segmentBytes \(32768\)/);
@@ -120,7 +126,13 @@ test("options that do not fit together are refused", () => {
 });
 
 test("ancestor A, recovery: a flush is never larger than what a reader takes: the largest batch fits a frame, and two frames a segment", () => {
-  for (const [ringBytes, segmentBytes] of [[4096, 16_384], [8192, 16_384], [65_536, 1 << 20], [4 * MiB, 64 * MiB], [256 * MiB, 1024 * MiB]] as const) {
+  for (const [ringBytes, segmentBytes] of [
+    [4096, 16_384],
+    [8192, 16_384],
+    [65_536, 1 << 20],
+    [4 * MiB, 64 * MiB],
+    [256 * MiB, 1024 * MiB],
+  ] as const) {
     const o = resolveOptions({ ringBytes, segmentBytes, stripes: 1 });
     assert.ok(o.maxBatchBytes + 64 < frameBytesMax(o), `${ringBytes}: batch ${o.maxBatchBytes}, frame ${frameBytesMax(o)}`);
     assert.ok(2 * frameBytesMax(o) < segmentBytes);
@@ -130,7 +142,8 @@ test("ancestor A, recovery: a flush is never larger than what a reader takes: th
 test("options that do not exist, and options that are no object, are refused", async () => {
   const directory = freshDirectory("options");
   await refused(openLog(directory, { segmentByte: 5 } as LogOptions), "COREWAL_INVALID_OPTION", /segmentByte does not exist.*segmentBytes/);
-  for (const options of [null, 5, "sync", true]) await refused(openLog(directory, options as unknown as LogOptions), "COREWAL_INVALID_OPTION");
+  for (const options of [null, 5, "sync", true])
+    await refused(openLog(directory, options as unknown as LogOptions), "COREWAL_INVALID_OPTION");
   assert.equal(readdirSync(directory), [], "and nothing was made");
 });
 
@@ -147,7 +160,21 @@ test("a directory is a path or a file: URL", async () => {
 
 test("how to wait and how to read are checked as well, and nothing is written", async () => {
   const log = await openLog(freshPath("calls"));
-  const waits: unknown[] = [null, 5, "sync", { durability: "none" }, { durability: "toString" }, { durability: null }, { timeoutMs: -1 }, { timeoutMs: NaN }, { timeoutMs: "5" }, { timeoutMs: null }, { signal: {} }, { signal: null }, { signal: 5 }];
+  const waits: unknown[] = [
+    null,
+    5,
+    "sync",
+    { durability: "none" },
+    { durability: "toString" },
+    { durability: null },
+    { timeoutMs: -1 },
+    { timeoutMs: NaN },
+    { timeoutMs: "5" },
+    { timeoutMs: null },
+    { signal: {} },
+    { signal: null },
+    { signal: 5 },
+  ];
   for (const wait of waits as Wait[]) {
     await refused(log.append("x", wait), "COREWAL_INVALID_OPTION");
     await refused(log.appendBatch(["x"], wait), "COREWAL_INVALID_OPTION");
@@ -156,7 +183,20 @@ test("how to wait and how to read are checked as well, and nothing is written", 
     await refused(log.sync(wait), "COREWAL_INVALID_OPTION");
   }
   assert.is(log.lastLsn, 0);
-  const reads: unknown[] = [null, 5, { from: 0 }, { from: -1 }, { from: 1.5 }, { from: "1" }, { from: NaN }, { to: 0 }, { to: 5n }, { form: 1 }, { signal: {} }, { internal: "yes" }];
+  const reads: unknown[] = [
+    null,
+    5,
+    { from: 0 },
+    { from: -1 },
+    { from: 1.5 },
+    { from: "1" },
+    { from: NaN },
+    { to: 0 },
+    { to: 5n },
+    { form: 1 },
+    { signal: {} },
+    { internal: "yes" },
+  ];
   for (const options of reads as ReadOptions[]) {
     await refused(async () => {
       for await (const entry of log.read(options)) assert.unreachable(`${entry.lsn}`);

@@ -9,7 +9,13 @@ test("async appends that waited for space reach the disk within flushIntervalMs,
   const never = new Int32Array(new SharedArrayBuffer(4));
   const record = new Uint8Array(400);
   for (let count = 10; count <= 22; count++) {
-    const log = await openLog(freshPath("queue-bell"), { durability: "async", flushIntervalMs: 20, ringBytes: 4096, segmentBytes: 16_384, stripes: 2 });
+    const log = await openLog(freshPath("queue-bell"), {
+      durability: "async",
+      flushIntervalMs: 20,
+      ringBytes: 4096,
+      segmentBytes: 16_384,
+      stripes: 2,
+    });
     const appends = Array.from({ length: count }, () => log.append(record));
     // A busy thread: the flusher has emptied the ring and sleeps each time before the queue moves on.
     let busy = true;

@@ -17,7 +17,9 @@ const NEVER = { writerStallMs: 60_000 };
 
 /** Kinds and values, holes with their count. */
 async function contents(log: Log): Promise<string[]> {
-  return (await readAll(log, { internal: true })).map((e) => (e.kind === "void" ? `${e.lsn} void ${new DataView(e.value.buffer, e.value.byteOffset).getBigUint64(0, true)}` : `${e.lsn} ${textOf(e)}`));
+  return (await readAll(log, { internal: true })).map((e) =>
+    e.kind === "void" ? `${e.lsn} void ${new DataView(e.value.buffer, e.value.byteOffset).getBigUint64(0, true)}` : `${e.lsn} ${textOf(e)}`,
+  );
 }
 
 /** What a thread that appends `n` more entries leaves behind when it ends at each step. */
@@ -75,7 +77,10 @@ for (const step of [3, 4]) {
     const log = await openWithPoints(directory, { writerStallMs: 20, stripes: 3 });
     const other = await attachLog(log.handle);
     const stalled = await stopAt(log, step);
-    assert.equal(await within(Promise.all([log.append("a"), other.append("b"), other.append("c")]), "appends beside a stalled writer"), [3, 4, 5]);
+    assert.equal(
+      await within(Promise.all([log.append("a"), other.append("b"), other.append("c")]), "appends beside a stalled writer"),
+      [3, 4, 5],
+    );
     assert.is(log.stats().revokedWriters, 1);
     // The stalled thread may still write to its ring: it is nobody else's as long as that thread lives.
     await refused(attachLog(log.handle), "COREWAL_NO_STRIPE");
@@ -170,10 +175,17 @@ test("invariant 9: threads terminated at any moment in full flight; what they ha
     next.set(id, Number(counter) + 1);
   }
   assert.is(next.get("own"), mine);
-  acknowledged.forEach((word, id) => assert.ok((next.get(String(id)) ?? 0) >= word[0]!, `writer ${id} had ${word[0]} acknowledged, ${next.get(String(id))} are there, seed ${seed}`));
+  acknowledged.forEach((word, id) =>
+    assert.ok(
+      (next.get(String(id)) ?? 0) >= word[0]!,
+      `writer ${id} had ${word[0]} acknowledged, ${next.get(String(id))} are there, seed ${seed}`,
+    ),
+  );
   assert.is(reopened.recovery.lastLsn, lsn);
   await reopened.close();
-  console.log(`# seed ${seed}: ${acknowledged.length} threads terminated in full flight, ${lsn} LSNs, ${log.stats().voidLsns} of them holes`);
+  console.log(
+    `# seed ${seed}: ${acknowledged.length} threads terminated in full flight, ${lsn} LSNs, ${log.stats().voidLsns} of them holes`,
+  );
 });
 
 /** A log whose flusher can be killed, with a thread's writer that waits for durability in its own way. */

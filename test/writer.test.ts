@@ -31,8 +31,14 @@ test("all kinds and all sorts of bytes come back as they went in", async () => {
   await log.append("\ud800");
   const entries = await readAll(log);
   const text = (b: Uint8Array | undefined): string | undefined => b && Buffer.from(b).toString();
-  assert.equal(entries.map((e) => e.lsn), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
-  assert.equal(entries.map((e) => e.kind), ["data", "data", "data", "data", "put", "put", "delete", "commit", "commit", "data"]);
+  assert.equal(
+    entries.map((e) => e.lsn),
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+  );
+  assert.equal(
+    entries.map((e) => e.kind),
+    ["data", "data", "data", "data", "put", "put", "delete", "commit", "commit", "data"],
+  );
   assert.is(text(entries[0]!.value), "text: grüße, 日本, 🎉");
   assert.equal([...entries[1]!.value], [...wide.subarray(3, 20)]);
   assert.is(text(entries[2]!.value), "a Buffer");
@@ -94,14 +100,18 @@ test("ancestor B, limits: what cannot be stored or read back is refused by every
       assert.ok(error instanceof TypeError || error instanceof RangeError, `${code} is a caller's mistake`);
     }
   }
-  for (const batch of [undefined, "text", 5, {}, new Set(["a"])]) await refused(log.appendBatch(batch as unknown as Input[]), "COREWAL_INVALID_INPUT");
+  for (const batch of [undefined, "text", 5, {}, new Set(["a"])])
+    await refused(log.appendBatch(batch as unknown as Input[]), "COREWAL_INVALID_INPUT");
   await refused(log.appendBatch([]), "COREWAL_EMPTY");
   await refused(log.appendBatch(["x".repeat(1000), "x".repeat(1000)]), "COREWAL_ENTRY_TOO_LARGE", /maxBatchBytes \(1994\)/);
   assert.is(log.lastLsn, 0);
   // The largest ones go, and come back.
   assert.is(await log.append(new Uint8Array(1994).fill(1)), 1);
   assert.equal(await log.appendBatch(["y".repeat(968), "y".repeat(976)]), { first: 2, last: 3 });
-  assert.equal((await readAll(log)).map((e) => e.value.length), [1994, 968, 976]);
+  assert.equal(
+    (await readAll(log)).map((e) => e.value.length),
+    [1994, 968, 976],
+  );
   await log.close();
 });
 
@@ -116,7 +126,10 @@ test("the caller's bytes are his again when the call returns", async () => {
   }
   bytes.fill(99);
   await drive(log, Promise.all(appends));
-  assert.equal((await readAll(log)).map((e) => [e.value[0], e.value[999]]), Array.from({ length: 8 }, (_, i) => [i, i]));
+  assert.equal(
+    (await readAll(log)).map((e) => [e.value[0], e.value[999]]),
+    Array.from({ length: 8 }, (_, i) => [i, i]),
+  );
   await log.close();
 });
 
@@ -155,7 +168,10 @@ test("LSNs follow the order of calls, whatever the calls are, also while the rin
   pending.push(log.append("11"));
   assert.equal(await drive(log, Promise.all(pending)), [1, 2, 3, 4, 5, 6, 11]);
   assert.equal(await batch, { first: 7, last: 8 });
-  assert.equal((await texts(log)).map((t) => t.split(" ")[0]), ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"]);
+  assert.equal(
+    (await texts(log)).map((t) => t.split(" ")[0]),
+    ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"],
+  );
   await log.close();
 });
 
@@ -163,12 +179,21 @@ test("every writer has its own order, all share the LSNs, and each entry names i
   const log = await open();
   const writers = [log, await attachLog(log.handle), await attachLog(log.handle)];
   const lsns = await Promise.all(Array.from({ length: 300 }, (_, i) => writers[i % 3]!.append(`${i % 3} ${i}`)));
-  assert.equal([...lsns].sort((a, b) => a - b), Array.from({ length: 300 }, (_, i) => i + 1));
+  assert.equal(
+    [...lsns].sort((a, b) => a - b),
+    Array.from({ length: 300 }, (_, i) => i + 1),
+  );
   for (const w of [0, 1, 2]) {
     const own = (await readAll(log)).filter((e) => e.core === w).map((e) => Number(Buffer.from(e.value).toString().split(" ")[1]));
-    assert.equal(own, Array.from({ length: 100 }, (_, i) => 3 * i + w));
+    assert.equal(
+      own,
+      Array.from({ length: 100 }, (_, i) => 3 * i + w),
+    );
   }
-  assert.equal(writers.map((w) => w.lastLsn), [0, 1, 2].map((w) => Math.max(...lsns.filter((_, i) => i % 3 === w))));
+  assert.equal(
+    writers.map((w) => w.lastLsn),
+    [0, 1, 2].map((w) => Math.max(...lsns.filter((_, i) => i % 3 === w))),
+  );
   await log.close();
 });
 
@@ -226,7 +251,16 @@ test("a handle of a closed log is stale; what is no handle is refused", async ()
   await log.close();
   const error = await refused(attachLog(handle), "COREWAL_STALE_HANDLE");
   assert.match(error.message, /open it again/);
-  for (const wrong of [undefined, null, 5, "handle", {}, { corewal: 1 }, { ...handle, memory: new WebAssembly.Memory({ initial: 1 } as never) }, { ...handle, module: undefined }]) {
+  for (const wrong of [
+    undefined,
+    null,
+    5,
+    "handle",
+    {},
+    { corewal: 1 },
+    { ...handle, memory: new WebAssembly.Memory({ initial: 1 } as never) },
+    { ...handle, module: undefined },
+  ]) {
     await refused(attachLog(wrong as unknown as LogHandle), "COREWAL_INVALID_INPUT", /log\.handle/);
   }
 });
@@ -267,12 +301,20 @@ test("abort and timeout end the wait, not the entry", async () => {
   assert.is(before.cause, why);
   assert.is(log.lastLsn, 0);
   const later = new AbortController();
-  const waits = [log.append("a", { signal: later.signal }), log.appendBatch(["b", "c"], { signal: later.signal }), log.durable(1, { signal: later.signal }), log.sync({ signal: later.signal })];
+  const waits = [
+    log.append("a", { signal: later.signal }),
+    log.appendBatch(["b", "c"], { signal: later.signal }),
+    log.durable(1, { signal: later.signal }),
+    log.sync({ signal: later.signal }),
+  ];
   const codes = waits.map((w) => refused(w as Promise<unknown>, "COREWAL_ABORTED", /may still become durable/));
   await new Promise(setImmediate);
   later.abort(why);
   const errors = await Promise.all(codes);
-  assert.equal(errors.map((e) => e.lsn), [1, 3, 1, 3]);
+  assert.equal(
+    errors.map((e) => e.lsn),
+    [1, 3, 1, 3],
+  );
   assert.ok(errors.every((e) => e.cause === why));
   const timedOut = await refused(log.append("d", { timeoutMs: 1 }), "COREWAL_TIMEOUT", /longer than 1 ms/);
   assert.is(timedOut.lsn, 4);

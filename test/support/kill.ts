@@ -94,7 +94,7 @@ async function killOne(random: Random, task: VictimTask): Promise<{ evidence: Ev
     setTimeout(() => child.kill("SIGKILL"), random.fraction() * 4);
   });
   const end = await within(ended, "the victim's end", 120_000);
-  if (fault !== undefined) throw fault;
+  if (fault !== undefined) throw fault as Error;
   assert.is(end.signal, "SIGKILL", `the victim ended by itself, code ${end.code}: ${end.err}`);
   const writers = [...evidence.writers.values()];
   return { evidence, counts: writers.every((w) => w.acknowledged > 0) && writers.some((w) => w.inFlight > 0) };

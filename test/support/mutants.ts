@@ -37,13 +37,6 @@ export const MUTANTS: Mutant[] = [
     why: "the second fsync succeeds, since the kernel has dropped the pages that the first one could not write",
   },
   {
-    name: "go-on-after-error",
-    file: "src/flusher.ts",
-    find: "this.poison(error);",
-    replace: "if (this.core.i32[CTL_COMMAND >> 2] === COMMAND_CLOSE) this.poison(error);",
-    why: "the log must stop at the first failure, not only when it closes; otherwise the next frame stands behind a gap",
-  },
-  {
     name: "ignored-short-write",
     file: "src/storage.ts",
     find: "done += count;\n  }\n}\n\n/** Reads `into` whole",
@@ -72,6 +65,13 @@ export const MUTANTS: Mutant[] = [
     replace: 'if (durability !== "sync") return Promise.resolve(lsn);',
     why: "a group append resolves when it is in the ring",
   },
+  {
+    name: "poison-tells-nobody",
+    file: "src/durable-waits.ts",
+    find: "if (state === LOG_POISONED) this.waiters.fail(",
+    replace: "if (state === LOG_POISONED && Number.isNaN(0)) this.waiters.fail(",
+    why: "whoever waited when the disk failed waits for ever",
+  },
   // --- segments ---------------------------------------------------------------------------------------
   {
     name: "no-directory-fsync",
@@ -98,8 +98,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: "mark-before-name-is-durable",
     file: "src/recover.ts",
-    find: "if (!found.clean || unfinished.length > 0) storage.syncDirectory(directory);",
-    replace: "",
+    find: "storage.syncDirectory(directory);",
+    replace: "void 0;",
     why: "a name that a killed process left in the cache is relied on, then lost with the power",
   },
   {

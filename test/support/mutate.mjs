@@ -58,6 +58,8 @@ async function build(mutant) {
   };
   await esbuild.build({
     ...common,
+    // What goes wrong is in the error that is thrown.
+    logLevel: "silent",
     entryPoints: [join(root, "test/sim.ts")],
     outfile: join(directory, "sim.js"),
     packages: "external",
@@ -96,10 +98,22 @@ const width = Math.max(...mutants.map(({ name }) => name.length));
 let survivors = 0;
 
 for (const mutant of mutants) {
-  const { failure, seconds, cycles } = run(await build(mutant));
+  let bundle;
+  try {
+    bundle = await build(mutant);
+  } catch (error) {
+    survivors++;
+    console.log(`${mutant.name.padEnd(width)}  NOT BUILT: ${error.message}`);
+    continue;
+  }
+  const { failure, seconds, cycles } = run(bundle);
   if (failure === undefined) survivors++;
   const verdict = failure === undefined ? `SURVIVED ${cycles} cycles. ${mutant.why}` : failure.split("\n")[0].slice(0, 160);
   console.log(`${mutant.name.padEnd(width)}  ${seconds.toFixed(1).padStart(6)} s ${String(cycles).padStart(7)} cycles  ${verdict}`);
 }
-console.log(survivors === 0 ? `all ${mutants.length} planted bugs were found` : `${survivors} of ${mutants.length} planted bugs SURVIVED`);
+console.log(
+  survivors === 0
+    ? `all ${mutants.length} planted bugs were found`
+    : `${survivors} of ${mutants.length} planted bugs SURVIVED or could not be planted`,
+);
 process.exitCode = survivors === 0 ? 0 : 1;

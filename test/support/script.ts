@@ -56,8 +56,8 @@ export function startProcess(name: string, task: unknown, extraPipe = false): { 
   const stdio = ["pipe" as const, "pipe" as const, "pipe" as const, ...(extraPipe ? ["pipe" as const] : [])];
   const child = watchChild(spawn(process.execPath, [scriptPath(name), JSON.stringify(task)], { stdio }));
   const result: Ended = { code: null, signal: null, out: "", err: "" };
-  child.stdout!.on("data", (chunk: Buffer) => (result.out += chunk.toString()));
-  child.stderr!.on("data", (chunk: Buffer) => (result.err += chunk.toString()));
+  child.stdout.on("data", (chunk: Buffer) => (result.out += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (result.err += chunk.toString()));
   const ended = new Promise<Ended>((resolve) => child.on("close", (code, signal) => resolve({ ...result, code, signal })));
   return { child, ended };
 }

@@ -1,5 +1,4 @@
-// One life of a process that has the log open: what it does with it, chosen at random, and what it is told.
-// Every answer goes to the oracle at once.
+// One life of a process that has the log open: what it does, and what it is told, which goes to the oracle.
 
 import { ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES } from "../../assembly/layout.js";
 import { codeOf } from "../../src/errors.js";
@@ -97,8 +96,7 @@ export class Session {
 
   /** A call may ask for more than the log's own, never for less. */
   private isDurable(wait: Wait | undefined): boolean {
-    const own = ORDER.indexOf(this.world.config.options.durability ?? "group");
-    return Math.max(own, ORDER.indexOf(wait?.durability ?? "async")) > 0;
+    return this.world.config.options.durability !== "async" || (wait?.durability ?? "async") !== "async";
   }
 
   private append(hand: Hand): void {

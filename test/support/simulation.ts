@@ -31,7 +31,7 @@ export async function simulate(seed: number, counts: Counts, trace?: (text: stri
     if (world.random.chance(0.2)) await checkDamage(world, counts);
     // Node reports stray rejections when all microtasks are done.
     await new Promise((resolve) => setImmediate(resolve));
-    if (stray !== undefined) throw new Violation(`a promise was rejected and nobody was told: ${String(stray)}`);
+    if (stray !== undefined) throw new Violation(`a promise was rejected and nobody was told: ${(stray as Error).message}`);
     return undefined;
   } catch (error) {
     const e = error as Error;

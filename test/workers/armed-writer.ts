@@ -21,7 +21,8 @@ export interface ArmedTask {
 export type ArmedMessage = { at: number; before: number[] } | { result: string; afterwards: string };
 
 /** A thread that is older than the log gets its task later. */
-const { handle, step, before, batch, gate } = (workerData ?? (await new Promise((resolve) => parentPort!.once("message", resolve)))) as ArmedTask;
+const { handle, step, before, batch, gate } = (workerData ??
+  (await new Promise((resolve) => parentPort!.once("message", resolve)))) as ArmedTask;
 const word = new Int32Array(gate);
 let armed = false;
 const lsns: number[] = [];

@@ -32,7 +32,7 @@ const CASES = {
     for (let i = 0; i < COUNT; i++) void log.append(String(i)).then(() => i === COUNT - 1 && say("acknowledged"));
   },
   /** Only promises, no handle of its own: Node would exit 13, or 0 silently. */
-  async "awaiting"() {
+  async awaiting() {
     const log = await openHere();
     for (let i = 0; i < COUNT; i++) await log.append(String(i));
     await log.sync();
@@ -101,7 +101,9 @@ const CASES = {
     const log = await openHere();
     await log.append("first");
     const signals = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2", "SIGPIPE", "SIGBREAK"];
-    say(`handlers: ${signals.reduce((n, s) => n + process.listenerCount(s), 0)} ${process.listenerCount("uncaughtException")} ${process.listenerCount("unhandledRejection")}`);
+    say(
+      `handlers: ${signals.reduce((n, s) => n + process.listenerCount(s), 0)} ${process.listenerCount("uncaughtException")} ${process.listenerCount("unhandledRejection")}`,
+    );
     setInterval(() => {}, 1000);
   },
   async "poisoned, awaiting closed"() {
