@@ -6,7 +6,8 @@
 //   0        control block        one cache line per word that a different thread writes
 //   4096     fault text           why the log is poisoned: u32 length, then UTF-8 JSON
 //   8192     CRC32C tables        16 tables of 256 u32, filled once by the opener
-//   24576    stripe blocks        STRIPE_BYTES each
+//   24576    guest's frames       what the opener's thread wrote while the flusher slept
+//   32768    stripe blocks        STRIPE_BYTES each
 //   …        rings                ringBytes each, one per stripe, on a 64 KiB boundary
 //   …        frame buffer         one frame header and body, the flusher's own
 
@@ -73,6 +74,23 @@ export const STAT_FSYNC_BUCKET_COUNT = 80;
 export const CTL_SCRATCH = 1024;
 export const CTL_SCRATCH_BYTES = 64;
 
+// The opener's thread may flush for itself while the flusher sleeps (src/guest.ts). Whoever changes
+// GUEST_STATE from an open one has the role; everything below belongs to him until he gives it back.
+/** i32: GUEST_* below. */
+export const GUEST_STATE = CTL_SCRATCH + CTL_SCRATCH_BYTES;
+/** i32: frames that the guest wrote since the flusher lay down. */
+export const GUEST_FRAMES = GUEST_STATE + 4;
+/** f64: where the next frame begins. */
+export const GUEST_OFFSET = GUEST_FRAMES + 4;
+/** f64: where the bytes end that were filled with zeros. */
+export const GUEST_LIMIT = GUEST_OFFSET + 8;
+/** f64: number of the active segment. */
+export const GUEST_SEGMENT = GUEST_LIMIT + 8;
+/** u64: its salt. */
+export const GUEST_SALT = GUEST_SEGMENT + 8;
+/** i64: time of the newest frame. */
+export const GUEST_TIME_NS = GUEST_SALT + 8;
+
 /** Flusher's own: a snapshot of each stripe's tail, i32 each. */
 export const CTL_SNAPSHOT = 2048;
 
@@ -82,10 +100,16 @@ export const FAULT_TEXT_BYTES = 4096;
 export const CRC_TABLES = FAULT_TEXT + FAULT_TEXT_BYTES;
 export const CRC_TABLES_BYTES = 16384;
 
+/** What each of the guest's frames holds, for the footer: f64 offset, end, first LSN, LSNs, payload bytes, void LSNs; i64 time. */
+export const GUEST_LIST = CRC_TABLES + CRC_TABLES_BYTES;
+export const GUEST_LIST_ENTRY_BYTES = 56;
+export const GUEST_FRAMES_MAX = 146;
+export const GUEST_LIST_BYTES = 8192;
+
 // --- stripes ------------------------------------------------------------------------------------
 
 export const STRIPES_MAX = 256;
-export const STRIPE_BLOCKS = CRC_TABLES + CRC_TABLES_BYTES;
+export const STRIPE_BLOCKS = GUEST_LIST + GUEST_LIST_BYTES;
 export const STRIPE_BYTES = 256;
 
 /** i64: generation (31 bits) | pending (1 bit) | tail (32 bits, a byte count that wraps). */
@@ -129,6 +153,15 @@ export const SLEEP_TIMED = 2;
 
 export const COMMAND_RUN = 0;
 export const COMMAND_CLOSE = 1;
+
+/** The flusher is awake, or there is nothing to write on. */
+export const GUEST_SHUT = 0;
+/** The flusher sleeps and will wake by itself within milliseconds. */
+export const GUEST_OPEN = 1;
+/** The flusher sleeps until it is woken: somebody must, so that it proves what the guest wrote. */
+export const GUEST_OPEN_ASLEEP = 2;
+/** The guest is at work. */
+export const GUEST_BUSY = 3;
 
 /** Results of ring_reserve and ring_publish that are not an address or an LSN. */
 export const RING_FULL = 0;

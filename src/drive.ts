@@ -18,6 +18,8 @@ export class InlineDrive implements LocalFlusher {
     private readonly core: Core,
     private readonly flusher: Flusher,
     manual: boolean,
+    /** Tests only: the thread that pumps is its own guest, too. */
+    private readonly guest: boolean,
   ) {
     if (!manual) void this.run();
   }
@@ -27,7 +29,9 @@ export class InlineDrive implements LocalFlusher {
   }
 
   private turn(): Rest {
+    if (this.guest) this.flusher.shutToGuest();
     const rest = this.flusher.step();
+    if (this.guest && rest.ms > 0) this.flusher.openToGuest(rest);
     for (const writer of this.writers) writer.settle();
     return rest;
   }

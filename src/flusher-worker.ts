@@ -19,6 +19,8 @@ parentPort!.postMessage("running");
 while (!flusher.done) {
   const rest = flusher.step();
   if (rest.ms === 0 || !lieDown(core, flusher, rest)) continue;
+  flusher.openToGuest(rest);
   Atomics.wait(core.i32, CTL_SLEEP >> 2, rest.sleep, rest.ms);
+  flusher.shutToGuest();
   Atomics.store(core.i32, CTL_SLEEP >> 2, SLEEP_AWAKE);
 }

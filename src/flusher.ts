@@ -11,46 +11,42 @@ import {
   CTL_SLEEP,
   CTL_STRIPE_HIGH,
   FRAME_HEADER_BYTES,
+  GUEST_BUSY,
+  GUEST_FRAMES,
+  GUEST_LIMIT,
+  GUEST_LIST,
+  GUEST_LIST_ENTRY_BYTES,
+  GUEST_OFFSET,
+  GUEST_OPEN,
+  GUEST_OPEN_ASLEEP,
+  GUEST_SALT,
+  GUEST_SEGMENT,
+  GUEST_SHUT,
+  GUEST_STATE,
+  GUEST_TIME_NS,
   LOG_CLOSED,
   LOG_CLOSING,
   LOG_OPEN,
   LOG_POISONED,
-  MERGE_ENTRIES,
-  MERGE_FIRST_LSN,
-  MERGE_HEADERS_CRC,
-  MERGE_MORE,
-  MERGE_NEXT_LSN,
-  MERGE_PAYLOAD_BYTES,
-  MERGE_PENDING,
-  MERGE_VOID_LSNS,
   SLEEP_AWAKE,
   SLEEP_IDLE,
   SLEEP_TIMED,
-  STAT_ENTRIES,
-  STAT_FRAMES,
-  STAT_FSYNCS,
-  STAT_FSYNC_BUCKETS,
-  STAT_FSYNC_BUCKET_COUNT,
-  STAT_FSYNC_MS_MAX,
-  STAT_FSYNC_MS_TOTAL,
-  STAT_PAYLOAD_BYTES,
   STAT_REVOKED,
   STAT_SEGMENTS,
   STAT_SEGMENT_NUMBER,
-  STAT_SEGMENT_OFFSET,
-  STAT_VOID_LSNS,
   STAT_WRITTEN_BYTES,
   STRIPE_BLOCKS,
   STRIPE_BYTES,
   STRIPE_STATE,
 } from "../assembly/layout.js";
-import { continueChain, writeZeros, zeroStep, type ChainIdentity, type ChainSegment } from "./chain.js";
+import { continueChain, writeZeros, zeroStep, type ChainSegment } from "./chain.js";
 import type { Core } from "./core.js";
 import { fromSystem } from "./errors.js";
 import { poisonLog, wakeBlocked } from "./fault.js";
-import { alignUp, encodeFrameHeader } from "./frame.js";
+import { EMPTY_FILL, fill, finish, frameBytesOf, nextToDrain, wasFull, wasPending, type Fill, type FrameBuffer } from "./fill.js";
 import { addFrame, seal, segmentName, type FrameFacts } from "./segment.js";
 import { writeAll, type Storage, type StorageFile } from "./storage.js";
+import { count, countFill, countFrame, timedSync } from "./tally.js";
 
 export interface FlusherOptions {
   maxDelayMs: number;
@@ -60,16 +56,12 @@ export interface FlusherOptions {
 }
 
 /** Where the flusher goes on: plain data, so it can go to a worker. */
-export interface FlusherStart {
-  identity: ChainIdentity;
+export interface FlusherStart extends FrameBuffer {
   /** The last segment of the chain; undefined if there is none yet. */
   tail: ChainSegment | undefined;
   /** The tail was made by this open and may be written on. Otherwise the next append begins a new segment. */
   tailIsOurs: boolean;
   timeNs: bigint;
-  /** Address and size of the frame buffer. */
-  frame: number;
-  frameBytes: number;
   options: FlusherOptions;
 }
 
@@ -151,7 +143,7 @@ export class Flusher {
     const { core, start, chance } = this;
     const { x } = core;
     const durable = x.log_durable_lsn();
-    const waiting = x.log_last_lsn() >= Number(core.view.getBigInt64(MERGE_NEXT_LSN, true));
+    const waiting = x.log_last_lsn() >= nextToDrain(core);
     if (Atomics.load(core.i32, CTL_COMMAND >> 2) === COMMAND_CLOSE) return AGAIN;
     const now = chance.now();
     if (!waiting) {
@@ -185,7 +177,7 @@ export class Flusher {
     const closing = Atomics.load(this.core.i32, CTL_COMMAND >> 2) === COMMAND_CLOSE;
     if (closing && this.core.x.log_state() === LOG_OPEN) this.fence();
     if (this.flush()) return true;
-    if (closing && this.core.x.log_last_lsn() < Number(this.core.view.getBigInt64(MERGE_NEXT_LSN, true))) {
+    if (closing && this.core.x.log_last_lsn() < nextToDrain(this.core)) {
       this.close();
       return true;
     }
@@ -201,78 +193,96 @@ export class Flusher {
   /** Drains the rings into one frame and makes it durable. False if there was nothing to take. */
   private flush(): boolean {
     const { core, start } = this;
-    const { x, view } = core;
-    const body = start.frame + FRAME_HEADER_BYTES;
-    const bodyBytes = x.merge_fill(body, start.frameBytes - FRAME_HEADER_BYTES - start.identity.frameAlign);
-    if (bodyBytes === 0) {
-      this.waitForPending(view.getInt32(MERGE_PENDING, true) !== 0);
+    const taken = fill(core, start);
+    if (taken === undefined) {
+      this.waitForPending(wasPending(core));
       return false;
     }
     this.stalled = undefined;
     this.spins = 0;
-    const firstLsn = Number(view.getBigInt64(MERGE_FIRST_LSN, true));
-    const nextLsn = Number(view.getBigInt64(MERGE_NEXT_LSN, true));
-    const entries = view.getUint32(MERGE_ENTRIES, true);
-    const voidLsns = Number(view.getBigInt64(MERGE_VOID_LSNS, true));
-    const payloadBytes = Number(view.getBigUint64(MERGE_PAYLOAD_BYTES, true));
-    this.writeFrame(bodyBytes, firstLsn, nextLsn - firstLsn, entries, payloadBytes, voidLsns);
-    this.sync();
-    this.count(STAT_ENTRIES, nextLsn - firstLsn - voidLsns);
-    this.count(STAT_PAYLOAD_BYTES, payloadBytes);
-    this.count(STAT_VOID_LSNS, voidLsns);
-    x.log_publish_durable(nextLsn - 1);
+    this.writeFrame(taken);
+    timedSync(core, this.file!);
+    countFill(core, taken);
+    core.x.log_publish_durable(taken.firstLsn + taken.lsns - 1);
     this.flushedAt = this.chance.now();
     this.delaySince = undefined;
-    this.lazySince = view.getInt32(MERGE_MORE, true) !== 0 ? 0 : undefined;
+    this.lazySince = wasFull(core) ? 0 : undefined;
     return true;
   }
 
-  private writeFrame(bodyBytes: number, firstLsn: number, lsns: number, entries: number, payloadBytes: number, voidLsns: number): void {
+  private writeFrame(taken: Fill): void {
     const { core, start } = this;
-    const { frame, identity } = start;
-    const bytes = FRAME_HEADER_BYTES + bodyBytes;
-    const total = alignUp(bytes, identity.frameAlign);
-    const tail = this.room(total);
-    const { header, summary } = tail;
-    const offset = tail.endOffset + (this.proof?.bytes ?? 0);
+    const total = frameBytesOf(taken, start);
+    const { header, endOffset } = this.room(total);
+    const offset = endOffset + (this.proof?.bytes ?? 0);
     const nowNs = toNs(this.chance.now());
     if (nowNs > this.timeNs) this.timeNs = nowNs;
-    const durableLsn = core.x.log_durable_lsn();
-    const headersCrc = entries === 0 ? 0 : core.view.getUint32(MERGE_HEADERS_CRC, true);
-    const { term, epoch } = identity;
-    encodeFrameHeader(
-      core,
-      frame,
-      { bytes, entries, firstLsn, durableLsn, term, epoch, timeNs: this.timeNs, headersCrc, lsns },
-      header.salt,
-      offset,
-    );
-    core.bytes.fill(0, frame + bytes, frame + total);
+    const { bytes, facts, promise } = finish(core, start, taken, header.salt, offset, this.timeNs);
     this.allocate(offset, total);
-    writeAll(this.file!, core.bytes.subarray(frame, frame + total), offset);
-    const facts: FrameFacts = {
-      offset,
-      firstLsn,
-      lsns,
-      userEntries: lsns - voidLsns,
-      payloadBytes,
-      voidLsns,
-      term,
-      epoch,
-      timeNs: this.timeNs,
-    };
-    if (lsns === 0) {
-      this.proof = { bytes: total, facts };
-    } else {
-      if (this.proof !== undefined) addFrame(summary, this.proof.facts);
-      this.proof = undefined;
-      addFrame(summary, facts);
-      tail.endOffset = offset + total;
+    writeAll(this.file!, bytes, offset);
+    countFrame(core, offset, total);
+    this.record(facts, total);
+    this.promised = promise;
+  }
+
+  /** A frame was written behind the others. */
+  private record(facts: FrameFacts, bytes: number): void {
+    if (facts.lsns === 0) {
+      this.proof = { bytes, facts };
+      return;
     }
-    this.promised = durableLsn;
-    this.count(STAT_FRAMES, 1);
-    this.count(STAT_WRITTEN_BYTES, total);
-    core.f64[STAT_SEGMENT_OFFSET >> 3] = offset + total;
+    const tail = this.tail!;
+    if (this.proof !== undefined) addFrame(tail.summary, this.proof.facts);
+    this.proof = undefined;
+    addFrame(tail.summary, facts);
+    tail.endOffset = facts.offset + bytes;
+  }
+
+  // --- the guest (guest.ts) -----------------------------------------------------------------------
+
+  /** Before sleeping: the opener's thread may flush for itself as long as nothing but a plain write is needed. */
+  openToGuest(rest: Rest): void {
+    const { tail, file, core } = this;
+    if (file === undefined || tail === undefined || core.x.log_state() !== LOG_OPEN) return;
+    const { f64, view, i32 } = core;
+    f64[GUEST_OFFSET >> 3] = tail.endOffset + (this.proof?.bytes ?? 0);
+    f64[GUEST_LIMIT >> 3] = Math.min(this.allocated, this.start.identity.segmentBytes);
+    f64[GUEST_SEGMENT >> 3] = tail.header.number;
+    view.setBigUint64(GUEST_SALT, tail.header.salt, true);
+    view.setBigInt64(GUEST_TIME_NS, this.timeNs, true);
+    i32[GUEST_FRAMES >> 2] = 0;
+    Atomics.store(i32, GUEST_STATE >> 2, rest.ms > PROOF_DELAY_MS ? GUEST_OPEN_ASLEEP : GUEST_OPEN);
+  }
+
+  /** After sleeping: takes the role back, waiting for the guest if he is at work, and learns what he wrote. */
+  shutToGuest(): void {
+    const { i32, f64, view } = this.core;
+    for (let state: number; (state = Atomics.load(i32, GUEST_STATE >> 2)) !== GUEST_SHUT;) {
+      if (state === GUEST_BUSY) Atomics.wait(i32, GUEST_STATE >> 2, GUEST_BUSY);
+      else if (Atomics.compareExchange(i32, GUEST_STATE >> 2, state, GUEST_SHUT) === state) break;
+    }
+    const frames = i32[GUEST_FRAMES >> 2]!;
+    if (frames === 0) return;
+    i32[GUEST_FRAMES >> 2] = 0;
+    const { term, epoch } = this.start.identity;
+    for (let i = 0; i < frames; i++) {
+      const at = GUEST_LIST + i * GUEST_LIST_ENTRY_BYTES;
+      const [offset, end, firstLsn, lsns, payloadBytes, voidLsns] = f64.subarray(at >> 3, (at >> 3) + 6) as unknown as [
+        number,
+        number,
+        number,
+        number,
+        number,
+        number,
+      ];
+      this.timeNs = view.getBigInt64(at + 48, true);
+      this.record(
+        { offset, firstLsn, lsns, userEntries: lsns - voidLsns, payloadBytes, voidLsns, term, epoch, timeNs: this.timeNs },
+        end - offset,
+      );
+      this.promised = firstLsn - 1;
+    }
+    this.flushedAt = this.chance.now();
   }
 
   /** The active segment with space for `bytes`: begins the next one if there is none yet or it is full. */
@@ -293,8 +303,8 @@ export class Flusher {
     this.tailIsOurs = true;
     this.file = next.file;
     this.allocated = next.allocated;
-    this.count(STAT_SEGMENTS, 1);
-    this.count(STAT_WRITTEN_BYTES, next.allocated);
+    count(this.core, STAT_SEGMENTS, 1);
+    count(this.core, STAT_WRITTEN_BYTES, next.allocated);
     this.core.f64[STAT_SEGMENT_NUMBER >> 3] = next.segment.header.number;
     return next.segment;
   }
@@ -308,23 +318,11 @@ export class Flusher {
       const to = Math.min(Math.max(segmentBytes, end), Math.max(offset, this.allocated) + zeroStep(segmentBytes));
       const from = Math.max(this.allocated, this.file!.size());
       writeZeros(this.file!, from, to);
-      this.count(STAT_WRITTEN_BYTES, Math.max(0, to - from));
+      count(this.core, STAT_WRITTEN_BYTES, Math.max(0, to - from));
       this.allocated = Math.max(to, end);
     } else {
       this.allocated = end;
     }
-  }
-
-  private sync(): void {
-    const before = performance.now();
-    this.file!.sync();
-    const ms = performance.now() - before;
-    this.count(STAT_FSYNCS, 1);
-    this.count(STAT_FSYNC_MS_TOTAL, ms);
-    const { f64, i32 } = this.core;
-    if (ms > f64[STAT_FSYNC_MS_MAX >> 3]!) f64[STAT_FSYNC_MS_MAX >> 3] = ms;
-    const bucket = Math.min(STAT_FSYNC_BUCKET_COUNT - 1, Math.max(0, Math.ceil(3 * Math.log2(ms * 1000))));
-    i32[(STAT_FSYNC_BUCKETS >> 2) + bucket]!++;
   }
 
   /** An empty frame, not synced, whose promise covers the last one. */
@@ -334,7 +332,7 @@ export class Flusher {
       this.tail !== undefined &&
       this.tail.endOffset + this.start.identity.frameAlign + FRAME_HEADER_BYTES <= this.start.identity.segmentBytes
     ) {
-      this.writeFrame(0, durable + 1, 0, 0, 0, 0);
+      this.writeFrame({ ...EMPTY_FILL, firstLsn: durable + 1 });
     }
     this.promised = durable;
   }
@@ -360,7 +358,7 @@ export class Flusher {
     if (now - this.stalled.since < this.start.options.writerStallMs) return;
     states.forEach((state, stripe) => {
       if (state === this.stalled?.states[stripe] && this.core.x.ring_pending(stripe) && this.core.x.ring_revoke(stripe))
-        this.count(STAT_REVOKED, 1);
+        count(this.core, STAT_REVOKED, 1);
     });
     this.stalled = undefined;
   }
@@ -404,10 +402,6 @@ export class Flusher {
     } catch {
       // The first cause counts.
     }
-  }
-
-  private count(stat: number, by: number): void {
-    this.core.f64[stat >> 3]! += by;
   }
 }
 

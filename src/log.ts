@@ -35,6 +35,7 @@ import { directoryPath, surveyDirectory } from "./directory.js";
 import { InlineDrive, startWorker } from "./drive.js";
 import { CorewalError, fromSystem, mistake } from "./errors.js";
 import { Flusher, randomSalt, toNs, type Chance, type FlusherStart } from "./flusher.js";
+import { Guest } from "./guest.js";
 import { takeLock } from "./lock.js";
 import { frameBytesMax, resolveOptions, writerOptions, type LogOptions, type ResolvedOptions } from "./options.js";
 import { threadEnd, workerStart, type StartedWorker } from "./process-hooks.js";
@@ -58,6 +59,8 @@ export interface Environment extends Chance {
   point?: (step: number) => void;
   /** The inline flusher is pumped by the caller only. */
   manual?: boolean;
+  /** … and the opener is its guest, as it is a worker's, so that the simulator sees that way of flushing, too. */
+  guest?: boolean;
 }
 
 const realEnvironment: Environment = {
@@ -173,7 +176,7 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
   let drive: InlineDrive | undefined;
   let worker: Awaited<ReturnType<typeof startWorker>> | undefined;
   if (options.flusher === "inline") {
-    drive = new InlineDrive(core, new Flusher(core, storage, start, environment), environment.manual === true);
+    drive = new InlineDrive(core, new Flusher(core, storage, start, environment), environment.manual === true, environment.guest === true);
     localLogs.set(id, { drive, core });
   } else {
     worker = await startWorker(core, start);
@@ -189,7 +192,8 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
       if (core.x.log_state() === LOG_CLOSED) throw new CorewalError("COREWAL_CLOSED", "the log is closed: open it again");
     },
   );
-  return new OpenLog({ core, options, id, drive, worker, reader, report, lock });
+  const guest = worker === undefined && environment.guest !== true ? undefined : new Guest(core, storage, start, environment);
+  return new OpenLog({ core, options, id, drive, worker, reader, report, lock, guest });
 }
 
 interface Parts {
@@ -201,6 +205,7 @@ interface Parts {
   reader: ChainReader;
   report: RecoveryReport;
   lock: { release(): void };
+  guest: Guest | undefined;
 }
 
 const STATES: Record<number, LogStats["state"]> = {
@@ -217,7 +222,7 @@ class OpenLog extends StripeWriter implements Log {
   private readonly unhook: (() => void)[];
 
   constructor(private readonly parts: Parts) {
-    super(parts.core, threadId + 1, writerOptions(parts.options), parts.drive, () => {});
+    super(parts.core, threadId + 1, writerOptions(parts.options), parts.drive, () => {}, parts.guest);
     this.recovery = parts.report;
     this.handle = { corewal: 1, memory: parts.core.memory, module: parts.core.module, id: parts.id, options: writerOptions(parts.options) };
     this.unhook = [threadEnd.add(this.onExit), workerStart.add(this.onWorker)];
@@ -312,6 +317,7 @@ class OpenLog extends StripeWriter implements Log {
     for (const off of this.unhook) off();
     localLogs.delete(this.parts.id);
     this.end();
+    this.parts.guest?.close();
     this.parts.lock.release();
   }
 

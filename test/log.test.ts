@@ -47,7 +47,7 @@ test("what is no directory, or holds other files, is refused by name and left al
   const dangling = join(base, "dangling");
   symlinkSync(join(base, "nowhere"), dangling);
   const refusedOrMade = await openLog(dangling).catch((e: Error & { code: string }) => e);
-  if (refusedOrMade instanceof Error) assert.match((refusedOrMade).code, /^COREWAL_/);
+  if (refusedOrMade instanceof Error) assert.match(refusedOrMade.code, /^COREWAL_/);
   else await refusedOrMade.close();
   const long = await openLog(join(base, "x".repeat(300))).catch((e: Error & { code: string }) => e.code);
   assert.is(long, "COREWAL_IO");
@@ -75,7 +75,7 @@ test("no permission is COREWAL_NO_PERMISSION and never a raw code: every call of
       };
       const opened = await openInline(directory, SMALL, { storage, manual: true }).catch((e: Error & { code: string }) => e);
       if (opened instanceof Error) {
-        assert.is((opened).code, "COREWAL_NO_PERMISSION", `${what}: ${opened.message}`);
+        assert.is(opened.code, "COREWAL_NO_PERMISSION", `${what}: ${opened.message}`);
         continue;
       }
       const error = await refused(drive(opened, opened.append("y")), "COREWAL_OUTCOME_UNKNOWN");

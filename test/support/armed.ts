@@ -28,7 +28,11 @@ export interface Stopped {
 }
 
 /** A thread that stands at `step` for ever: a new one, or an `older` one that waits for its task. */
-export async function stopAt(log: Log, step: number, { before = 1, batch = 1, older }: { before?: number; batch?: number; older?: Worker } = {}): Promise<Stopped> {
+export async function stopAt(
+  log: Log,
+  step: number,
+  { before = 1, batch = 1, older }: { before?: number; batch?: number; older?: Worker } = {},
+): Promise<Stopped> {
   const gate = new SharedArrayBuffer(4);
   const task: ArmedTask = { handle: log.handle, step, before, batch, gate };
   const thread = older ?? startThread("armed-writer", task);

@@ -9,7 +9,8 @@ import { nodeStorage } from "../../src/storage/node.js";
 import type { Log } from "../../src/types.js";
 
 export interface Step {
-  what: "list" | "open" | "create" | "rename" | "remove" | "syncDirectory" | "makeDirectory" | "write" | "read" | "truncate" | "sync" | "close";
+  what:
+    "list" | "open" | "create" | "rename" | "remove" | "syncDirectory" | "makeDirectory" | "write" | "read" | "truncate" | "sync" | "close";
   /** Last part of the path. */
   name: string;
   offset?: number;
@@ -101,7 +102,11 @@ export function environment(changes: Partial<Environment> = {}): Environment {
 
 /** A log whose flusher runs in this thread, on this storage. */
 export function openInline(directory: string, options: LogOptions = {}, changes: Partial<Environment> = {}): Promise<Log> {
-  return openLogWith(directory, { ringBytes: 65536, segmentBytes: 1 << 20, stripes: 4, ...options, flusher: "inline" }, environment(changes));
+  return openLogWith(
+    directory,
+    { ringBytes: 65536, segmentBytes: 1 << 20, stripes: 4, ...options, flusher: "inline" },
+    environment(changes),
+  );
 }
 
 /** One step of an inline flusher that nobody else pumps (`manual`). */

@@ -47,6 +47,7 @@ export function identify(bytes: Uint8Array): { writer: number; counter: number; 
   const writer = v.getUint32(0, true);
   const counter = v.getUint32(4, true);
   const operation = operationAt(writer, v.getUint32(8, true));
-  if (Buffer.compare(bytes, recordBytes(writer, counter, operation)) !== 0) throw new Error(`record ${counter} of writer ${writer} has other bytes than were appended`);
+  if (Buffer.compare(bytes, recordBytes(writer, counter, operation)) !== 0)
+    throw new Error(`record ${counter} of writer ${writer} has other bytes than were appended`);
   return { writer, counter, operation };
 }

@@ -13,7 +13,7 @@ const say = (line: string): void => {
 /** Keeps `depth` operations in flight. Ends only with the process. */
 export async function appendForEver(writer: Writer, id: number, depth: number): Promise<void> {
   const inFlight = new Set<Promise<void>>();
-  for (let counter = 0; ; ) {
+  for (let counter = 0; ;) {
     const operation = operationAt(id, counter);
     const { first, count } = operation;
     counter += count;

@@ -116,7 +116,10 @@ async function check(log: Log, known: Evidence, before: string[]): Promise<strin
       assert.is(counter, next.get(writer) ?? 0, `records of writer ${writer} come in order, at LSN ${entry.lsn}`);
       next.set(writer, counter + 1);
       if (batch !== undefined) assert.is(writer, batch.writer, `the batch of writer ${batch.writer} is interrupted at LSN ${entry.lsn}`);
-      batch = operation.way === "batch" && counter + 1 < operation.first + operation.count ? { writer, until: operation.first + operation.count } : undefined;
+      batch =
+        operation.way === "batch" && counter + 1 < operation.first + operation.count
+          ? { writer, until: operation.first + operation.count }
+          : undefined;
       names.push(name);
     }
   }
@@ -144,10 +147,22 @@ export async function killRounds(rounds: number, seed = Date.now() % 2 ** 31): P
   let names: string[] = [];
   let term = 0;
   let repeated = 0;
-  for (let round = 1; round <= rounds; ) {
+  for (let round = 1; round <= rounds;) {
     // Stalls are the noise of a busy machine here, not deaths.
-    const options: LogOptions = { ringBytes: 131072, segmentBytes: 1 << 20, stripes: 8, writerStallMs: 60_000, flusher: random.chance(0.25) ? "inline" : "worker" };
-    const victim: VictimTask = { directory, options, threads: random.between(1, 4), firstId: (round + repeated) * IDS_A_ROUND, depth: random.pick([1, 4, 16, 64]) };
+    const options: LogOptions = {
+      ringBytes: 131072,
+      segmentBytes: 1 << 20,
+      stripes: 8,
+      writerStallMs: 60_000,
+      flusher: random.chance(0.25) ? "inline" : "worker",
+    };
+    const victim: VictimTask = {
+      directory,
+      options,
+      threads: random.between(1, 4),
+      firstId: (round + repeated) * IDS_A_ROUND,
+      depth: random.pick([1, 4, 16, 64]),
+    };
     const where = `seed ${seed}, round ${round}, ${JSON.stringify({ ...victim, directory: undefined })}`;
     try {
       const { evidence, counts } = await killOne(random, victim);
@@ -168,5 +183,7 @@ export async function killRounds(rounds: number, seed = Date.now() % 2 ** 31): P
       throw new Error(`${where}: ${(cause as Error).message}`, { cause });
     }
   }
-  console.log(`# seed ${seed}: ${rounds} kills in full flight${repeated > 0 ? ` (${repeated} more were not)` : ""}, ${known.acknowledged.size} records acknowledged, ${names.length} in the log, none lost`);
+  console.log(
+    `# seed ${seed}: ${rounds} kills in full flight${repeated > 0 ? ` (${repeated} more were not)` : ""}, ${known.acknowledged.size} records acknowledged, ${names.length} in the log, none lost`,
+  );
 }

@@ -17,23 +17,22 @@ export const MUTANTS: Mutant[] = [
   {
     name: "no-fsync",
     file: "src/flusher.ts",
-    find: "this.file!.sync();",
+    find: "timedSync(core, this.file!);",
     replace: "",
     why: "acknowledged frames are only in the cache; a power loss takes them",
   },
   {
     name: "acknowledge-early",
     file: "src/flusher.ts",
-    find: "this.writeFrame(bodyBytes, firstLsn, nextLsn - firstLsn, entries, payloadBytes, voidLsns);\n    this.sync();",
-    replace:
-      "this.writeFrame(bodyBytes, firstLsn, nextLsn - firstLsn, entries, payloadBytes, voidLsns);\n    x.log_publish_durable(nextLsn - 1);\n    this.sync();",
+    find: "timedSync(core, this.file!);",
+    replace: "core.x.log_publish_durable(taken.firstLsn + taken.lsns - 1); timedSync(core, this.file!);",
     why: "the durable LSN is published before the fsync that may still fail",
   },
   {
     name: "retry-fsync",
-    file: "src/flusher.ts",
-    find: "this.file!.sync();",
-    replace: "try { this.file!.sync(); } catch { this.file!.sync(); }",
+    file: "src/tally.ts",
+    find: "file.sync();",
+    replace: "try { file.sync(); } catch { file.sync(); }",
     why: "the second fsync succeeds, since the kernel has dropped the pages that the first one could not write",
   },
   {
@@ -45,9 +44,9 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: "promise-too-high",
-    file: "src/flusher.ts",
-    find: "const durableLsn = core.x.log_durable_lsn();",
-    replace: "const durableLsn = firstLsn + lsns - 1;",
+    file: "src/fill.ts",
+    find: "const promise = core.x.log_durable_lsn();",
+    replace: "const promise = firstLsn + lsns - 1;",
     why: "a frame that promises itself: a torn one looks like damage, an unproven one is not copied",
   },
   {
@@ -198,5 +197,19 @@ export const MUTANTS: Mutant[] = [
     replace:
       "    if (group.length > 1) return group.map((p) => this.put([p], bodyBytesOf(p.payloadBytes), bell))[0]!;\n    let lsn: number;\n    if (group.length === 1) {",
     why: "each entry of a batch is published for itself",
+  },
+  {
+    name: "guest-no-fsync",
+    file: "src/guest.ts",
+    find: "timedSync(core, file);",
+    replace: "",
+    why: "what the opener's thread flushes for itself is only in the cache when appendSync returns",
+  },
+  {
+    name: "guest-forgotten",
+    file: "src/flusher.ts",
+    find: "if (frames === 0) return;",
+    replace: "return;",
+    why: "the flusher goes on where it lay down, and writes over what its guest has acknowledged",
   },
 ];

@@ -19,6 +19,8 @@ const PATIENCE_MS = 5000;
 export interface Config {
   options: LogOptions;
   writers: number;
+  /** The opener's appendSync flushes for itself while the flusher rests. */
+  guest: boolean;
   /** Sizes of values: a fixed one makes frames of later terms fall exactly onto stale ones. */
   size: (random: Random) => number;
   faults: Partial<Faults>;
@@ -95,6 +97,7 @@ export class World {
       randomBytes: (n) => this.chance.fill(new Uint8Array(n)),
       memory: readOnly ? undefined : memories.get(segmentBytes),
       manual: true,
+      guest: this.config.guest,
     };
   }
 
@@ -246,6 +249,7 @@ function configure(random: Random): Config {
       onFull: random.pick(["wait", "wait", "fail"] as const),
     },
     writers: random.between(1, 4),
+    guest: random.chance(0.5),
     size: sizes,
     faults,
     batches: random.chance(0.6),

@@ -1,0 +1,92 @@
+// Append path, step 5, first half: from the rings to a finished frame in the frame buffer. Whoever has the
+// flusher's role calls it: the flusher, or the guest.
+
+import {
+  FRAME_HEADER_BYTES,
+  MERGE_ENTRIES,
+  MERGE_FIRST_LSN,
+  MERGE_HEADERS_CRC,
+  MERGE_MORE,
+  MERGE_NEXT_LSN,
+  MERGE_PAYLOAD_BYTES,
+  MERGE_PENDING,
+  MERGE_VOID_LSNS,
+} from "../assembly/layout.js";
+import type { ChainIdentity } from "./chain.js";
+import type { Core } from "./core.js";
+import { alignUp, encodeFrameHeader } from "./frame.js";
+import type { FrameFacts } from "./segment.js";
+
+/** The frame buffer: where it is, how large, and for which chain. */
+export interface FrameBuffer {
+  frame: number;
+  frameBytes: number;
+  identity: ChainIdentity;
+}
+
+/** What was taken out of the rings and lies behind the frame's header now. */
+export interface Fill {
+  bodyBytes: number;
+  firstLsn: number;
+  lsns: number;
+  /** Control entries included. */
+  entries: number;
+  payloadBytes: number;
+  voidLsns: number;
+}
+
+export const EMPTY_FILL = { bodyBytes: 0, lsns: 0, entries: 0, payloadBytes: 0, voidLsns: 0 };
+
+/** The next LSN that has to come out of the rings. */
+export function nextToDrain(core: Core): number {
+  return Number(core.view.getBigInt64(MERGE_NEXT_LSN, true));
+}
+
+/** After a fill: a stripe was between taking an LSN and publishing it; more is waiting than fitted. */
+export const wasPending = (core: Core): boolean => core.i32[MERGE_PENDING >> 2] !== 0;
+export const wasFull = (core: Core): boolean => core.i32[MERGE_MORE >> 2] !== 0;
+
+/** Takes what is ready, up to `bytesMax` bytes of frame; undefined if nothing is. */
+export function fill(core: Core, buffer: FrameBuffer, bytesMax = buffer.frameBytes): Fill | undefined {
+  const { view, x } = core;
+  const capacity = Math.min(bytesMax, buffer.frameBytes) - FRAME_HEADER_BYTES - buffer.identity.frameAlign;
+  if (capacity <= 0) return undefined;
+  const bodyBytes = x.merge_fill(buffer.frame + FRAME_HEADER_BYTES, capacity);
+  if (bodyBytes === 0) return undefined;
+  const firstLsn = Number(view.getBigInt64(MERGE_FIRST_LSN, true));
+  return {
+    bodyBytes,
+    firstLsn,
+    lsns: nextToDrain(core) - firstLsn,
+    entries: view.getUint32(MERGE_ENTRIES, true),
+    payloadBytes: Number(view.getBigUint64(MERGE_PAYLOAD_BYTES, true)),
+    voidLsns: Number(view.getBigInt64(MERGE_VOID_LSNS, true)),
+  };
+}
+
+/** Bytes that a frame takes in its segment. */
+export function frameBytesOf(fill: Fill, buffer: FrameBuffer): number {
+  return alignUp(FRAME_HEADER_BYTES + fill.bodyBytes, buffer.identity.frameAlign);
+}
+
+/** Puts header and padding around the fill: the frame may be written to `offset` then. */
+export function finish(
+  core: Core,
+  buffer: FrameBuffer,
+  fill: Fill,
+  salt: bigint,
+  offset: number,
+  timeNs: bigint,
+): { bytes: Uint8Array; facts: FrameFacts; promise: number } {
+  const { frame, identity } = buffer;
+  const { term, epoch } = identity;
+  const { firstLsn, lsns, entries, payloadBytes, voidLsns } = fill;
+  const bytes = FRAME_HEADER_BYTES + fill.bodyBytes;
+  const end = frame + frameBytesOf(fill, buffer);
+  const promise = core.x.log_durable_lsn();
+  const headersCrc = entries === 0 ? 0 : core.view.getUint32(MERGE_HEADERS_CRC, true);
+  encodeFrameHeader(core, frame, { bytes, entries, firstLsn, durableLsn: promise, term, epoch, timeNs, headersCrc, lsns }, salt, offset);
+  core.bytes.fill(0, frame + bytes, end);
+  const facts: FrameFacts = { offset, firstLsn, lsns, userEntries: lsns - voidLsns, payloadBytes, voidLsns, term, epoch, timeNs };
+  return { bytes: core.bytes.subarray(frame, end), facts, promise };
+}
