@@ -10,7 +10,7 @@ const rounds = 5;
 const seconds = Number(values.seconds);
 if (!(seconds > 0)) throw new RangeError(`--seconds is ${values.seconds}: it must be a number above 0`);
 const report = await bench({
-  roundMs: (seconds * 1000) / rounds / 7,
+  roundMs: (seconds * 1000) / rounds / 12,
   rounds,
   directory: values.directory,
   reopenBytes: seconds >= 10 ? 2 ** 30 : 2 ** 24,

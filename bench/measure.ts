@@ -5,7 +5,7 @@ import { closeSync, fdatasyncSync, mkdirSync, mkdtempSync, openSync, rmSync, wri
 import { cpus, release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { windowCore } from "../src/core.js";
-import { openLog } from "../src/index.js";
+import { openLog, type LogOptions } from "../src/index.js";
 import type { Log } from "../src/types.js";
 import { WINDOW } from "../assembly/layout.js";
 
@@ -56,6 +56,20 @@ interface Contender {
   close(): Promise<void>;
 }
 
+/** One blocking operation after the other. */
+function oneByOne(ms: number, operation: () => void): ReturnType<Contender["run"]> {
+  const latenciesUs: number[] = [];
+  const start = performance.now();
+  let now = start;
+  while (now - start < ms) {
+    const before = now;
+    operation();
+    now = performance.now();
+    latenciesUs.push((now - before) * 1000);
+  }
+  return Promise.resolve({ ops: latenciesUs.length, ms: now - start, latenciesUs });
+}
+
 function rawLoop(directory: string): Contender {
   const size = 64 * 1024 * 1024;
   const fd = openSync(join(directory, "raw"), "w+");
@@ -66,49 +80,42 @@ function rawLoop(directory: string): Contender {
   let offset = 0;
   return {
     name: "raw write + fdatasync, preallocated",
-    run(ms) {
-      const latenciesUs: number[] = [];
-      const start = performance.now();
-      let now = start;
-      while (now - start < ms) {
-        const before = now;
+    run: (ms) =>
+      oneByOne(ms, () => {
         writeSync(fd, record, 0, record.length, offset);
         fdatasyncSync(fd);
         offset = (offset + record.length) % (size - record.length);
-        now = performance.now();
-        latenciesUs.push((now - before) * 1000);
-      }
-      return Promise.resolve({ ops: latenciesUs.length, ms: now - start, latenciesUs });
-    },
+      }),
     close: () => Promise.resolve(closeSync(fd)),
   };
 }
 
-function appendSync(log: Log): Contender {
+/** A log that was seen to keep what it is given, before anything is timed. */
+async function checkedLog(directory: string, options?: LogOptions): Promise<Log> {
+  const log = await openLog(directory, options);
+  const record = Uint8Array.from({ length: PAYLOAD }, (_, i) => i);
+  const lsns = [log.appendSync(record), await log.append(record)];
+  for (const lsn of lsns) {
+    const entry = await log.get(lsn);
+    if (entry === undefined || Buffer.compare(entry.value, record) !== 0) throw new Error(`entry ${lsn} did not come back as it was`);
+  }
+  return log;
+}
+
+function appendSync(log: Log, where = ""): Contender {
   const record = new Uint8Array(PAYLOAD).fill(7);
   return {
-    name: "appendSync",
-    run(ms) {
-      const latenciesUs: number[] = [];
-      const start = performance.now();
-      let now = start;
-      while (now - start < ms) {
-        const before = now;
-        log.appendSync(record);
-        now = performance.now();
-        latenciesUs.push((now - before) * 1000);
-      }
-      return Promise.resolve({ ops: latenciesUs.length, ms: now - start, latenciesUs });
-    },
+    name: `appendSync${where}`,
+    run: (ms) => oneByOne(ms, () => log.appendSync(record)),
     fsyncs: () => log.stats().fsyncs,
     close: () => log.close(),
   };
 }
 
-function append(log: Log, inFlight: number): Contender {
+function append(log: Log, inFlight: number, where = ""): Contender {
   const record = new Uint8Array(PAYLOAD).fill(7);
   return {
-    name: `append, ${inFlight} in flight`,
+    name: `append, ${inFlight} in flight${where}`,
     async run(ms) {
       const latenciesUs: number[] = [];
       const start = performance.now();
@@ -157,8 +164,12 @@ function runtimeName(): string {
 }
 
 async function benchDurable(directory: string, { roundMs, rounds, onProgress }: BenchOptions): Promise<Figure[]> {
-  const contenders: Contender[] = [rawLoop(directory), appendSync(await openLog(join(directory, "sync")))];
-  for (const inFlight of [1, 16, 256, 4096]) contenders.push(append(await openLog(join(directory, `append-${inFlight}`)), inFlight));
+  const contenders: Contender[] = [rawLoop(directory), appendSync(await checkedLog(join(directory, "sync")))];
+  for (const inFlight of [1, 16, 256, 4096]) contenders.push(append(await checkedLog(join(directory, `append-${inFlight}`)), inFlight));
+  const inline: LogOptions = { flusher: "inline" };
+  contenders.push(appendSync(await checkedLog(join(directory, "inline-sync"), inline), ", inline"));
+  for (const inFlight of [1, 256, 4096])
+    contenders.push(append(await checkedLog(join(directory, `inline-${inFlight}`), inline), inFlight, ", inline"));
   const results = contenders.map(() => ({ rates: [] as number[], ratios: [] as number[], latenciesUs: [] as number[], ops: 0, fsyncs: 0 }));
   for (const c of contenders) await c.run(roundMs / 5); // warm
   for (let round = 0; round < rounds; round++) {
