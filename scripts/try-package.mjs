@@ -1,7 +1,7 @@
 // Packs the package, installs the tarball into an empty project, and uses it as a user would.
 
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -50,6 +50,30 @@ if (isMainThread) {
     "import, append from two threads, read",
   );
   ok(JSON.parse(execFileSync("npx", ["corewal", "verify", "data", "--json"], { cwd: project, encoding: "utf8" })).ok, "npx corewal verify");
+
+  // Types, as strict as a user may be: no DOM library, libraries checked.
+  for (const name of ["@types", "undici-types"])
+    symlinkSync(join(root, "node_modules", name), join(project, "node_modules", name), "junction");
+  writeFileSync(
+    join(project, "types.ts"),
+    `import { attachLog, openLog, type Entry, type Log } from "corewal";
+const log: Log = await openLog("data", { durability: "group" });
+const lsn: number = await log.append("x", { durability: "sync", timeoutMs: 1000 });
+for await (const entry of log.read({ from: lsn })) {
+  const { value }: Entry = entry;
+  console.log(value.length);
+}
+await using writer = await attachLog(log.handle);
+// @ts-expect-error there is no such option
+await openLog("data", { nope: writer.lastLsn });
+`,
+  );
+  const compilerOptions = { module: "nodenext", target: "es2022", lib: ["es2022"], strict: true, noEmit: true, types: ["node"] };
+  writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["types.ts"] }));
+  execFileSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", project], {
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  ok(true, "its types compile with lib es2022, without skipLibCheck");
 } finally {
   rmSync(project, { recursive: true, force: true });
 }

@@ -38,10 +38,20 @@ export interface CoreExports {
   log_wake(): void;
 }
 
+// The global WebAssembly types are only in TypeScript's DOM library; declarations that users compile against
+// must not need it.
+
+/** A WebAssembly.Memory that is shared. */
+export interface SharedMemory {
+  readonly buffer: SharedArrayBuffer;
+}
+/** A WebAssembly.Module. */
+export type CompiledModule = object;
+
 /** One instance of the module and views on the memory that it shares with the others. */
 export interface Core {
-  readonly module: WebAssembly.Module;
-  readonly memory: WebAssembly.Memory;
+  readonly module: CompiledModule;
+  readonly memory: SharedMemory;
   readonly x: CoreExports;
   readonly bytes: Uint8Array;
   readonly view: DataView;
@@ -51,20 +61,20 @@ export interface Core {
 
 const PAGE = 65536;
 
-let compiled: WebAssembly.Module | undefined;
+let compiled: CompiledModule | undefined;
 
 /** The module, compiled once per thread. */
-export function coreModule(): WebAssembly.Module {
+export function coreModule(): CompiledModule {
   return (compiled ??= new WebAssembly.Module(Buffer.from(wasmBase64, "base64")));
 }
 
-export function makeMemory(bytes: number): WebAssembly.Memory {
+export function makeMemory(bytes: number): SharedMemory {
   const pages = Math.ceil(bytes / PAGE);
   return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
 }
 
 /** An instance over `memory`. `point` is called by the test build of the module only. */
-export function bindCore(module: WebAssembly.Module, memory: WebAssembly.Memory, point?: (step: number) => void): Core {
+export function bindCore(module: CompiledModule, memory: SharedMemory, point?: (step: number) => void): Core {
   const imports = { env: { memory, ...(point === undefined ? {} : { point }) } };
   // The loader's own exports object wraps every function and costs four times the call: take the raw one.
   const { instance } = instantiateSync(module, imports as Parameters<typeof instantiateSync>[1]) as unknown as {

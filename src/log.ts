@@ -30,7 +30,17 @@ import {
   STRIPE_OWNER,
 } from "../assembly/layout.js";
 import type { ChainIdentity } from "./chain.js";
-import { bindCore, clearControl, coreModule, entrySeed, logGeometry, makeMemory, type Core } from "./core.js";
+import {
+  bindCore,
+  clearControl,
+  coreModule,
+  entrySeed,
+  logGeometry,
+  makeMemory,
+  type CompiledModule,
+  type Core,
+  type SharedMemory,
+} from "./core.js";
 import { directoryPath, surveyDirectory } from "./directory.js";
 import { InlineDrive, startWorker } from "./drive.js";
 import { CorewalError, fromSystem, mistake } from "./errors.js";
@@ -53,9 +63,9 @@ export interface Environment extends Chance {
   storage: Storage;
   lock: (directory: string) => { release(): void };
   /** A memory to use again; made new by default. */
-  memory?: WebAssembly.Memory;
+  memory?: SharedMemory;
   /** Another build of the module, and its hook. */
-  module?: WebAssembly.Module;
+  module?: CompiledModule;
   point?: (step: number) => void;
   /** The inline flusher is pumped by the caller only. */
   manual?: boolean;
@@ -371,8 +381,8 @@ class OpenLog extends StripeWriter implements Log {
  */
 export async function attachLog(handle: LogHandle): Promise<Writer> {
   const { memory, module, id, options, corewal } = (handle ?? {}) as {
-    memory?: WebAssembly.Memory;
-    module?: WebAssembly.Module;
+    memory?: SharedMemory;
+    module?: CompiledModule;
     id?: string;
     options?: WriterOptions;
     corewal?: number;
