@@ -39,7 +39,7 @@ import {
   STRIPE_BYTES,
   STRIPE_STATE,
 } from "../assembly/layout.js";
-import { continueChain, writeZeros, zeroStep, type ChainSegment } from "./chain.js";
+import { continueChain, segmentPath, writeZeros, zeroStep, type ChainSegment } from "./chain.js";
 import type { Core } from "./core.js";
 import { fromSystem } from "./errors.js";
 import { poisonLog, wakeBlocked } from "./fault.js";
@@ -293,7 +293,7 @@ export class Flusher {
       this.tail !== undefined &&
       (this.tail.endOffset + (this.proof?.bytes ?? 0) + bytes <= identity.segmentBytes || this.tail.summary.frames === 0)
     ) {
-      this.file ??= this.storage.open(`${identity.directory}/${fileName(this.tail)}`, "write");
+      this.file ??= this.storage.open(segmentPath(identity.directory, this.tail.header), "write");
       return this.tail;
     }
     this.closeFile();
@@ -381,7 +381,7 @@ export class Flusher {
   private close(): void {
     const { tail } = this;
     if (tail !== undefined && this.tailIsOurs && tail.footer === undefined) {
-      this.file ??= this.storage.open(`${this.start.identity.directory}/${fileName(tail)}`, "write");
+      this.file ??= this.storage.open(segmentPath(this.start.identity.directory, tail.header), "write");
       seal(this.file, tail.header, tail.endOffset, tail.summary);
     }
     this.closeFile();
@@ -396,7 +396,7 @@ export class Flusher {
 
   /** Nothing is retried: what is on the disk now is for the next recovery to find out. */
   private poison(error: unknown): void {
-    poisonLog(this.core, fromSystem(error, "writing the log", this.tail && fileName(this.tail)));
+    poisonLog(this.core, fromSystem(error, "writing the log", this.tail && segmentName(this.tail.header.chain, this.tail.header.number)));
     try {
       this.closeFile();
     } catch {
@@ -415,8 +415,4 @@ export function lieDown(core: Core, flusher: Flusher, rest: Rest): boolean {
   if (again.ms > 0 && again.sleep === rest.sleep) return true;
   Atomics.store(core.i32, CTL_SLEEP >> 2, SLEEP_AWAKE);
   return false;
-}
-
-function fileName(segment: ChainSegment): string {
-  return segmentName(segment.header.chain, segment.header.number);
 }

@@ -51,7 +51,7 @@ import { frameBytesMax, resolveOptions, writerOptions, type LogOptions, type Res
 import { threadEnd, workerStart, type StartedWorker } from "./process-hooks.js";
 import { ChainReader } from "./read.js";
 import { openReadOnly } from "./read-only.js";
-import { recoverChain, type Recovered } from "./recover.js";
+import { recoverChain, reportOf, type Recovered } from "./recover.js";
 import type { Storage } from "./storage.js";
 import { nodeStorage } from "./storage/node.js";
 import type { Entry, Log, LogHandle, LogStats, ReadOptions, RecoveryReport, Writer, WriterOptions } from "./types.js";
@@ -169,19 +169,7 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
   core.f64[STAT_SEGMENT_OFFSET >> 3] = tail?.endOffset ?? 0;
 
   const start: FlusherStart = { identity, tail, tailIsOurs: found.copied !== undefined, timeNs: found.timeNs, frame, frameBytes, options };
-  const report: RecoveryReport = {
-    clean: found.clean,
-    created: found.segments.length === 0,
-    segments: found.segments.length,
-    firstLsn: (found.segments[0]?.header.parentLastLsn ?? 0) + 1,
-    lastLsn: found.lastLsn,
-    term: identity.term,
-    epoch: identity.epoch,
-    scannedBytes: found.scannedBytes,
-    copied: found.copied,
-    torn: found.torn,
-    durationMs: performance.now() - since,
-  };
+  const report = reportOf(found, identity, performance.now() - since);
   const id = Buffer.from(environment.randomBytes(8)).toString("hex");
   let drive: InlineDrive | undefined;
   let worker: Awaited<ReturnType<typeof startWorker>> | undefined;

@@ -6,7 +6,7 @@ import { surveyDirectory } from "./directory.js";
 import { codeOf, CorewalError, fromSystem } from "./errors.js";
 import { inspectLock } from "./lock.js";
 import { ChainReader } from "./read.js";
-import { recoverChain, segmentNumbers, type Recovered } from "./recover.js";
+import { recoverChain, reportOf, segmentNumbers, type Recovered } from "./recover.js";
 import type { Storage } from "./storage.js";
 import { nodeStorage } from "./storage/node.js";
 import type { Entry, Log, LogHandle, LogStats, ReadOptions, RecoveryReport } from "./types.js";
@@ -75,19 +75,7 @@ class ReadOnlyLog implements Log {
   ) {
     this.durableLsn = found.lastLsn;
     this.closed = new Promise((resolve) => (this.end = resolve));
-    this.recovery = {
-      clean: found.clean,
-      created: false,
-      segments: found.segments.length,
-      firstLsn: found.segments[0]!.header.parentLastLsn + 1,
-      lastLsn: found.lastLsn,
-      term: found.term,
-      epoch: found.epoch,
-      scannedBytes: found.scannedBytes,
-      copied: found.copied,
-      torn: found.torn,
-      durationMs,
-    };
+    this.recovery = reportOf(found, found, durationMs);
     this.reader = new ChainReader(
       storage,
       directory,

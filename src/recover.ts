@@ -21,6 +21,7 @@ import {
   type SegmentHeader,
 } from "./segment.js";
 import type { Storage, StorageFile } from "./storage.js";
+import type { RecoveryReport } from "./types.js";
 
 /**
  * - `write`: the caller holds the lock and will append; unfinished steps are finished.
@@ -39,8 +40,26 @@ export interface Recovered {
   timeNs: bigint;
   clean: boolean;
   scannedBytes: number;
-  copied: { frames: number; entries: number; bytes: number; firstLsn: number; lastLsn: number } | undefined;
-  torn: { file: string; offset: number; bytes: number } | undefined;
+  copied: RecoveryReport["copied"];
+  torn: RecoveryReport["torn"];
+}
+
+/** What the user is told of it; `now` is what this open goes on with. */
+export function reportOf(found: Recovered, now: { term: number; epoch: number }, durationMs: number): RecoveryReport {
+  const { clean, lastLsn, scannedBytes, copied, torn, segments } = found;
+  return {
+    clean,
+    created: segments.length === 0,
+    segments: segments.length,
+    firstLsn: (segments[0]?.header.parentLastLsn ?? 0) + 1,
+    lastLsn,
+    term: now.term,
+    epoch: now.epoch,
+    scannedBytes,
+    copied,
+    torn,
+    durationMs,
+  };
 }
 
 // --- the decision table -------------------------------------------------------------------------
