@@ -2,6 +2,7 @@
 
 import { instantiateSync } from "@assemblyscript/loader";
 import wasmBase64 from "corewal:wasm";
+import { requireRuntime } from "./runtime.js";
 import { CRC_TABLES, CRC_TABLES_BYTES, CTL_SCRATCH, STRIPE_BLOCKS, STRIPE_BYTES, STRIPE_HEAD, WINDOW } from "../assembly/layout.js";
 
 /** Addresses, sizes and codes are i32, LSNs f64. See assembly/ for each function's contract. */
@@ -65,7 +66,11 @@ let compiled: CompiledModule | undefined;
 
 /** The module, compiled once per thread. */
 export function coreModule(): CompiledModule {
-  return (compiled ??= new WebAssembly.Module(Buffer.from(wasmBase64, "base64")));
+  if (compiled === undefined) {
+    requireRuntime();
+    compiled = new WebAssembly.Module(Buffer.from(wasmBase64, "base64"));
+  }
+  return compiled;
 }
 
 export function makeMemory(bytes: number): SharedMemory {

@@ -1,12 +1,13 @@
 // Who turns the flusher's crank: a worker of its own, or the opener's thread.
 
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import workerSource from "corewal:flusher-worker";
 import { CTL_SLEEP, LOG_CLOSED, SLEEP_AWAKE } from "../assembly/layout.js";
 import type { Core } from "./core.js";
 import { CorewalError } from "./errors.js";
 import { poisonLog } from "./fault.js";
 import { lieDown, type Flusher, type FlusherStart, type Rest } from "./flusher.js";
+import { startThread } from "./runtime.js";
 import { wordChange } from "./wait.js";
 import type { LocalFlusher, StripeWriter } from "./writer.js";
 
@@ -51,26 +52,36 @@ export class InlineDrive implements LocalFlusher {
 
 /** A worker pumps. Resolves when it runs; its death at any later time poisons the log. */
 export async function startWorker(core: Core, start: FlusherStart): Promise<Worker> {
-  const worker = new Worker(new URL(`data:text/javascript;base64,${Buffer.from(workerSource).toString("base64")}`), {
-    workerData: { corewalFlusher: { module: core.module, memory: core.memory, start } },
-    // The host's flags may ask for loaders that a data: module cannot use, and its output is not the flusher's.
-    execArgv: [],
-    stdout: false,
-    stderr: false,
-  });
+  let worker: Worker;
+  try {
+    worker = startThread(workerSource, { corewalFlusher: { module: core.module, memory: core.memory, start } });
+  } catch (error) {
+    throw noThread("cannot be started", error);
+  }
   const died = (why: string, cause?: unknown): CorewalError => new CorewalError("COREWAL_IO", `the flusher's thread ${why}`, { cause });
   await new Promise<void>((resolve, reject) => {
     worker.once("message", () => resolve());
     worker.once("error", (error) => {
       poisonLog(core, died(`failed: ${error.message}`, error));
-      reject(died("could not start", error));
+      reject(noThread("failed before it ran", error));
     });
     worker.once("exit", () => {
       if (core.x.log_state() !== LOG_CLOSED) poisonLog(core, died("ended"));
-      reject(died("could not start"));
+      reject(noThread("ended before it ran"));
     });
   });
   // An idle log keeps nobody alive; writers that wait do (wait.ts).
   worker.unref();
   return worker;
+}
+
+/** No permission, no threads in this host, or a build step that took the worker's text out of the bundle. */
+function noThread(what: string, cause?: unknown): CorewalError {
+  const text = cause instanceof Error ? `: ${cause.message}` : "";
+  return new CorewalError(
+    "COREWAL_UNSUPPORTED",
+    `the flusher's thread ${what}${text}. If threads are not allowed here (Node.js: --allow-worker), allow them or open the log with ` +
+      '{ flusher: "inline" }; if a build step changed corewal\'s files, make corewal external to it',
+    { cause },
+  );
 }

@@ -67,9 +67,12 @@ export function codeOf(error: unknown): string | undefined {
   return typeof code === "string" ? code : undefined;
 }
 
+/** Name, not code, of what Deno throws when it lacks a permission. */
+const NOT_CAPABLE = "NotCapable";
+
 /** No raw `E…` code leaves corewal: this gives it a name of ours and says what to do; ours pass through. */
 export function fromSystem(error: unknown, doing: string, file?: string): Error & { code: ErrorCode } {
-  const code = codeOf(error);
+  const code = codeOf(error) ?? (error instanceof Error && error.name === NOT_CAPABLE ? NOT_CAPABLE : undefined);
   if (code?.startsWith("COREWAL_")) return error as Error & { code: ErrorCode };
   const details: ErrorDetails = { cause: error, ...(file === undefined ? {} : { file }) };
   const where = file === undefined ? "" : ` ${file}`;
@@ -79,6 +82,18 @@ export function fromSystem(error: unknown, doing: string, file?: string): Error 
     case "EDQUOT":
     case "EFBIG":
       return new CorewalError("COREWAL_DISK_FULL", `no space while ${doing}${where}: make room`, details);
+    case NOT_CAPABLE:
+      return new CorewalError(
+        "COREWAL_NO_PERMISSION",
+        `Deno does not allow ${doing}${where} (${text}): give it --allow-read=DIR and --allow-write=DIR for the log's directory`,
+        details,
+      );
+    case "ERR_ACCESS_DENIED":
+      return new CorewalError(
+        "COREWAL_NO_PERMISSION",
+        `Node.js does not allow ${doing}${where} (${text}): its permission model may switch fsync off altogether; run it without --permission`,
+        details,
+      );
     case "EACCES":
     case "EPERM":
     case "EROFS":

@@ -2,7 +2,8 @@
 
 import { segmentPath } from "./chain.js";
 import { directoryPath } from "./directory.js";
-import { inspectLock, type Liveness } from "./lock.js";
+import type { Liveness } from "./lock-owner.js";
+import { inspectLock } from "./lock.js";
 import { recoverForReading, requireLog } from "./read-only.js";
 import { withFile } from "./recover.js";
 import { nodeStorage } from "./storage/node.js";

@@ -48,14 +48,15 @@ import { Flusher, randomSalt, toNs, type Chance, type FlusherStart } from "./flu
 import { Guest } from "./guest.js";
 import { takeLock } from "./lock.js";
 import { frameBytesMax, resolveOptions, writerOptions, type LogOptions, type ResolvedOptions } from "./options.js";
-import { threadEnd, workerStart, type StartedWorker } from "./process-hooks.js";
+import { threadEnd, uncaught, workerStart, type StartedWorker } from "./process-hooks.js";
 import { ChainReader } from "./read.js";
 import { openReadOnly } from "./read-only.js";
 import { recoverChain, reportOf, type Recovered } from "./recover.js";
+import { requireDurableNames, requireRuntime, warnOfWeakness } from "./runtime.js";
 import type { Storage } from "./storage.js";
 import { nodeStorage } from "./storage/node.js";
 import type { Entry, Log, LogHandle, LogStats, ReadOptions, RecoveryReport, Writer, WriterOptions } from "./types.js";
-import { canWaitAsync, KeepAlive, wordChange } from "./wait.js";
+import { KeepAlive, wordChange } from "./wait.js";
 import { StripeWriter } from "./writer.js";
 
 /** Everything outside the log that a test may put in place of the real thing. */
@@ -109,9 +110,10 @@ export function openLog(directory: string | URL, options?: LogOptions): Promise<
 export async function openLogWith(directory: string | URL, options: LogOptions | undefined, environment: Environment): Promise<Log> {
   const resolved = resolveOptions(options);
   const path = directoryPath(directory);
-  if (!canWaitAsync)
-    throw new CorewalError("COREWAL_UNSUPPORTED", "this runtime has no Atomics.waitAsync: Node 20, Deno 2 or Bun 1.2 and later have it");
+  requireRuntime();
   if (resolved.readOnly) return openReadOnly(path, environment.storage);
+  requireDurableNames();
+  warnOfWeakness();
   const { storage } = environment;
   if (surveyDirectory(storage, path) === "missing") {
     if (!resolved.createIfMissing)
@@ -223,7 +225,7 @@ class OpenLog extends StripeWriter implements Log {
     super(parts.core, threadId + 1, writerOptions(parts.options), parts.drive, () => {}, parts.guest);
     this.recovery = parts.report;
     this.handle = { corewal: 1, memory: parts.core.memory, module: parts.core.module, id: parts.id, options: writerOptions(parts.options) };
-    this.unhook = [threadEnd.add(this.onExit), workerStart.add(this.onWorker)];
+    this.unhook = [threadEnd.add(this.onExit), uncaught.add(this.onUncaught), workerStart.add(this.onWorker)];
   }
 
   read(options?: ReadOptions): AsyncIterable<Entry> {
@@ -331,6 +333,15 @@ class OpenLog extends StripeWriter implements Log {
       else Atomics.wait(core.i32, CTL_STATE >> 2, state, left);
     }
     this.parts.lock.release();
+  };
+
+  /** Perhaps the end: what was accepted is flushed, and the log goes on in case it is not. */
+  private readonly onUncaught = (): void => {
+    try {
+      this.flushBlocking(this.parts.options.exitTimeoutMs);
+    } catch {
+      // Poisoned or too slow: those who wait are told.
+    }
   };
 
   /** A worker of this thread ends, however: its stripes are free again, and nobody waits for it. */

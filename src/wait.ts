@@ -12,8 +12,6 @@ type WaitAsync = (
 ) => { async: false; value: string } | { async: true; value: Promise<string> };
 const waitAsync = (Atomics as unknown as { waitAsync?: WaitAsync }).waitAsync;
 
-export const canWaitAsync = typeof waitAsync === "function";
-
 /** Resolves when the word is notified or the time is over; undefined if it has another value already. */
 export function wordChange(words: Int32Array, index: number, value: number, timeoutMs = Infinity): Promise<string> | undefined {
   const result = waitAsync!(words, index, value, timeoutMs);

@@ -148,8 +148,17 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     // The opener's thread blocks anyway: if the flusher sleeps, it does the write itself.
     this.guest?.flush();
     if (this.durableLsn >= lsn) return lsn;
-    this.waits.block(lsn, wait?.timeoutMs ?? Infinity, this.local && (() => this.local!.pump()));
+    this.block(lsn, wait?.timeoutMs ?? Infinity);
     return lsn;
+  }
+
+  private block(lsn: number, timeoutMs: number): void {
+    this.waits.block(lsn, timeoutMs, this.local && (() => this.local!.pump()));
+  }
+
+  /** Blocks the thread until everything in the rings is durable. @throws CorewalError when poisoned, closed or too slow */
+  protected flushBlocking(timeoutMs: number): void {
+    this.block(this.core.x.log_last_lsn(), timeoutMs);
   }
 
   /** Resolves with the group's last LSN. */

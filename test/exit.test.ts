@@ -34,6 +34,9 @@ async function left(directory: string): Promise<{ entries: string[]; clean: bool
   return { entries, clean };
 }
 
+/** Deno emits no exit event after an error that nobody caught: what was accepted is there, but nobody could close. */
+const closesAfterErrors = !("Deno" in globalThis);
+
 for (const flusher of FLUSHERS) {
   const named = (name: string, run: () => Promise<void>): void => void test(`invariant 13, ${flusher} flusher: ${name}`, run);
 
@@ -69,11 +72,12 @@ for (const flusher of FLUSHERS) {
     ["async appends, unhandled rejection", 1],
     ["writes, process.exit", 0],
   ] as const) {
-    named(`${what}: all there, log clean`, async () => {
+    const clean = code === 0 || closesAfterErrors;
+    named(`${what}: all there, log ${clean ? "clean" : "not closed"}`, async () => {
       const { directory, end } = await run(what, { flusher, ...SLOW });
       assert.is(end.code, code, end.err);
       assert.is(end.out, "accepted\n");
-      assert.equal(await left(directory), { entries: HUNDRED, clean: true });
+      assert.equal(await left(directory), { entries: HUNDRED, clean });
     });
   }
 

@@ -8,7 +8,8 @@ import { createInterface } from "node:readline";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openLog } from "../src/index.js";
-import { inspectLock, livenessOf, takeLock, type Liveness, type LockOwner } from "../src/lock.js";
+import { livenessOf, type Liveness, type LockOwner } from "../src/lock-owner.js";
+import { inspectLock, takeLock } from "../src/lock.js";
 import { endSoon, refused, texts, until, within } from "./support/expect.js";
 import { freshDirectory, freshPath } from "./support/scratch.js";
 import { killChildren, message, scriptPath, startProcess, startThread, watchChild } from "./support/script.js";
@@ -18,7 +19,15 @@ import { killChildren, message, scriptPath, startProcess, startThread, watchChil
 const me: LockOwner = { pid: 10, host: "here", boot: "boot 2", pidNamespace: "pid:[1]", started: "500", since: "" };
 
 /** Somebody as I would see him: what differs from me, whether his pid is taken, since when. */
-const TABLE: { owner: Partial<LockOwner>; alive: boolean; started: string; expected: Liveness; why: string }[] = [
+const TABLE: {
+  owner: Partial<LockOwner>;
+  me?: Partial<LockOwner>;
+  alive: boolean;
+  started: string;
+  unlocked?: boolean;
+  expected: Liveness;
+  why: string;
+}[] = [
   { owner: {}, alive: true, started: "500", expected: "held", why: "the same process, still there" },
   { owner: { pid: 11, started: "700" }, alive: true, started: "700", expected: "held", why: "another process, still there" },
   { owner: { pid: 11, started: "700" }, alive: false, started: "", expected: "dead", why: "its pid is free" },
@@ -49,20 +58,42 @@ const TABLE: { owner: Partial<LockOwner>; alive: boolean; started: string; expec
     expected: "unknown",
     why: "another machine, whatever else",
   },
+  { owner: { host: "there", flock: true }, alive: true, started: "500", unlocked: true, expected: "unknown", why: "a lock over a network" },
+  ...(
+    [
+      [{ host: "" }, {}, "the owner may not name his host"],
+      [{}, { host: "" }, "I may not know my host"],
+      [{ boot: "" }, {}, "the owner may not see the boot"],
+      [{}, { boot: "", pidNamespace: "" }, "I may not see the boot: not the same as another one"],
+      [{ pidNamespace: "" }, { pidNamespace: "" }, "nobody may see the namespace: not the same as one"],
+    ] as const
+  ).flatMap(([owner, who, why]) =>
+    (
+      [
+        [undefined, undefined, "unknown"],
+        [undefined, true, "unknown"],
+        [true, undefined, "unknown"],
+        [true, false, "held"],
+        [true, true, "dead"],
+      ] as const
+    ).map(([flock, unlocked, expected]) => ({
+      owner: { ...owner, flock },
+      me: who,
+      alive: false,
+      started: "",
+      unlocked,
+      expected,
+      why: `${why}; flock on record: ${flock}, free: ${unlocked}`,
+    })),
+  ),
+  { owner: { flock: true }, alive: true, started: "500", unlocked: true, expected: "held", why: "a living process that is seen decides" },
+  { owner: { flock: true }, alive: false, started: "", unlocked: false, expected: "dead", why: "and so does a dead one" },
 ];
 
 test("livenessOf: only who could see the owner calls it dead", () => {
-  for (const { owner, alive, started, expected, why } of TABLE) {
-    assert.is(
-      livenessOf(
-        { ...me, ...owner },
-        me,
-        () => alive,
-        () => started,
-      ),
-      expected,
-      why,
-    );
+  for (const { owner, me: who, alive, started, unlocked, expected, why } of TABLE) {
+    const view = { me: { ...me, ...who }, alive: () => alive, started: () => started, unlocked: () => unlocked };
+    assert.is(livenessOf({ ...me, ...owner }, view), expected, why);
   }
 });
 
@@ -172,7 +203,7 @@ test("invariant 10, ancestor B, limits: a log that is open is open for nobody el
   assert.ok(error.file?.includes("corewal.lock."));
   assert.match(error.message, /readOnly/);
   const { ended } = startProcess("exit-case", { directory, what: "open" });
-  assert.match((await within(ended)).err, new RegExp(`COREWAL_LOCKED.*process ${process.pid} `, "s"));
+  assert.match((await within(ended)).err, new RegExp(`open for writing elsewhere: process ${process.pid} `));
   await log.append("still mine");
   await log.close();
   const again = await openLog(directory);
@@ -231,7 +262,7 @@ function plant(directory: string, owner: Partial<LockOwner>, first = "H"): strin
 }
 
 test("invariant 10: owners that cannot be seen from here are refused with instructions, and following these helps", async () => {
-  for (const owner of [{ host: `not-${hostname()}` }, { pidNamespace: "pid:[1]", pid: 1 }]) {
+  for (const owner of [{ host: `not-${hostname()}` }, { pidNamespace: "pid:[1]", pid: 1, flock: false }]) {
     const directory = freshDirectory("unseen");
     const file = plant(directory, owner);
     const error = await refused(openLog(directory), "COREWAL_LOCKED", /cannot be seen from here/);

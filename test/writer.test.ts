@@ -336,13 +336,24 @@ test("a wait that may take very long does take it", async () => {
 
 test("waits that have ended leave no timer behind", async () => {
   const log = await openInline(freshPath("writer"), SMALL, { manual: true });
-  const timers = (): number => process.getActiveResourcesInfo().filter((r) => r === "Timeout").length;
-  const before = timers();
+  const { setTimeout, clearTimeout } = globalThis;
+  const timers = new Set<unknown>();
+  globalThis.setTimeout = ((...args: Parameters<typeof setTimeout>) => {
+    const timer = setTimeout(...args);
+    timers.add(timer);
+    return timer;
+  }) as typeof setTimeout;
+  globalThis.clearTimeout = (timer) => {
+    timers.delete(timer);
+    clearTimeout(timer);
+  };
   const signal = new AbortController().signal;
   const appends = Promise.all(Array.from({ length: 8 }, () => log.append(new Uint8Array(1000), { timeoutMs: 3_600_000, signal })));
-  assert.ok(timers() > before);
+  Object.assign(globalThis, { setTimeout });
+  assert.ok(timers.size > 0);
   await drive(log, appends);
-  assert.is(timers(), before);
+  Object.assign(globalThis, { clearTimeout });
+  assert.is(timers.size, 0);
   await log.close();
 });
 

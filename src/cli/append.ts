@@ -133,7 +133,9 @@ class Load {
   #failure: Error | undefined;
   #tooLong: { block: number; line: number; bytes: number } | undefined;
   #stopping = false;
-  #input: Readable | undefined;
+  /** No more can be sent. */
+  #stop: () => void = () => {};
+  readonly #stopped = new Promise<undefined>((resolve) => (this.#stop = () => resolve(undefined)));
   /** Wakes whoever waits for the threads. */
   #changed: () => void = () => {};
 
@@ -154,18 +156,18 @@ class Load {
 
   /** Ends when every line is durable. */
   async feed(input: Readable): Promise<void> {
-    this.#input = input;
-    try {
-      for await (const piece of input as AsyncIterable<Uint8Array>) {
-        this.#cutter.push(piece);
-        this.#send();
-        await this.#until(() => this.#cutter.ready < BLOCK_BYTES);
-        if (this.#over() || this.#cutter.unfinished > this.#maxEntryBytes) break;
-      }
-    } catch (error) {
-      // Our own destroying of the input, so that a failure need not wait for the next line, is none.
-      if (!this.#over()) throw error;
+    const pieces = (input as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
+    while (!this.#over() && this.#cutter.unfinished <= this.#maxEntryBytes) {
+      // A failure need not wait for the next line.
+      const piece = await Promise.race([pieces.next(), this.#stopped]);
+      if (piece === undefined || piece.done === true) break;
+      this.#cutter.push(piece.value);
+      this.#send();
+      await this.#until(() => this.#cutter.ready < BLOCK_BYTES);
     }
+    // Some runtimes go on waiting for a line that nobody wants any more: that must not keep the process.
+    input.destroy();
+    (input as { unref?: () => void }).unref?.();
     await this.#until(() => this.#cutter.ready === 0);
     const unfinished = this.#cutter.unfinished;
     if (unfinished > 0 && unfinished <= this.#maxEntryBytes && !this.#over()) {
@@ -243,7 +245,7 @@ class Load {
       // Several threads may each meet one: the first in the input counts.
       if (bad !== undefined && (this.#tooLong === undefined || message.id < this.#tooLong.block)) {
         this.#tooLong = { block: message.id, ...bad };
-        this.#input?.destroy();
+        this.#stop();
       }
       this.#send();
     }
@@ -252,7 +254,7 @@ class Load {
 
   #fail(error: Error): void {
     this.#failure ??= error;
-    this.#input?.destroy();
+    this.#stop();
     this.#changed();
   }
 

@@ -1,17 +1,15 @@
-// What one thread of the process that will be killed does: append for ever, and report through a pipe, first
-// what it is about to append, then, after the promise resolved, the LSN that it got.
+// What one thread of the process that will be killed does: append for ever, and report into a file, first
+// what it is about to append, then, after the promise resolved, the LSN that it got. (A file, since on Deno a
+// descriptor that one thread inherited is none in another; what was written survives the process.)
 
-import { writeSync } from "node:fs";
+import { openSync, writeSync } from "node:fs";
 import type { Writer } from "../../src/types.js";
 import { operationAt, recordBytes } from "./kill-records.js";
 
-const REPORT_FD = 3;
-const say = (line: string): void => {
-  writeSync(REPORT_FD, `${line}\n`);
-};
-
 /** Keeps `depth` operations in flight. Ends only with the process. */
-export async function appendForEver(writer: Writer, id: number, depth: number): Promise<void> {
+export async function appendForEver(writer: Writer, id: number, depth: number, report: string): Promise<void> {
+  const fd = openSync(report, "a");
+  const say = (line: string): void => void writeSync(fd, `${line}\n`);
   const inFlight = new Set<Promise<void>>();
   for (let counter = 0; ;) {
     const operation = operationAt(id, counter);

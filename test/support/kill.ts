@@ -1,7 +1,7 @@
 // The kill test: a process in full flight gets SIGKILL; whatever it had acknowledged must be there, and nothing
 // else than a prefix of what was in flight. The log lives on from round to round.
 
-import type { Readable } from "node:stream";
+import { closeSync, openSync, readSync } from "node:fs";
 import * as assert from "uvu/assert";
 import { openLog } from "../../src/index.js";
 import type { LogOptions } from "../../src/options.js";
@@ -14,6 +14,8 @@ import { startProcess } from "./script.js";
 
 export interface VictimTask {
   directory: string;
+  /** File for what its writers say. */
+  report: string;
   options: LogOptions;
   threads: number;
   /** The opener's writer id; its threads count on from there. */
@@ -72,29 +74,34 @@ class Evidence {
 /** Lets a victim run, kills it at a random moment. The round counts only if it was in full flight then. */
 async function killOne(random: Random, task: VictimTask): Promise<{ evidence: Evidence; counts: boolean }> {
   const evidence = new Evidence();
-  const { child, ended } = startProcess("kill-victim", task, true);
-  const pipe = child.stdio[3] as Readable;
+  const report = openSync(task.report, "a+");
+  const { child, ended } = startProcess("kill-victim", task);
+  const chunk = Buffer.alloc(1 << 20);
   let rest = "";
+  let at = 0;
   let countdown = random.below(random.pick([3, 100, 1000, 4000]));
   let armed = false;
-  let fault: unknown;
-  pipe.setEncoding("utf8");
-  pipe.on("data", (chunk: string) => {
-    const lines = (rest + chunk).split("\n");
+  /** Takes in what was reported since the last look. */
+  const look = (): void => {
+    const bytes = readSync(report, chunk, 0, chunk.length, at);
+    at += bytes;
+    const lines = (rest + chunk.toString("latin1", 0, bytes)).split("\n");
     rest = lines.pop()!;
-    try {
-      lines.forEach((line) => evidence.line(line));
-    } catch (error) {
-      fault ??= error;
-    }
+    lines.forEach((line) => evidence.line(line));
     const everybody = evidence.writers.size === task.threads + 1 && [...evidence.writers.values()].every((w) => w.acknowledged > 0);
     if (!everybody || armed || (countdown -= lines.length) > 0) return;
     armed = true;
     // A moment that no report is in step with.
     setTimeout(() => child.kill("SIGKILL"), random.fraction() * 4);
-  });
-  const end = await within(ended, "the victim's end", 120_000);
-  if (fault !== undefined) throw fault as Error;
+  };
+  let over = false;
+  const watched = (async () => {
+    for (; !over; await new Promise((resolve) => setTimeout(resolve, 1))) look();
+  })();
+  const end = await within(ended, "the victim's end", 120_000).finally(() => (over = true));
+  await watched;
+  for (let before = -1; before !== at; look()) before = at;
+  closeSync(report);
   assert.is(end.signal, "SIGKILL", `the victim ended by itself, code ${end.code}: ${end.err}`);
   const writers = [...evidence.writers.values()];
   return { evidence, counts: writers.every((w) => w.acknowledged > 0) && writers.some((w) => w.inFlight > 0) };
@@ -158,6 +165,7 @@ export async function killRounds(rounds: number, seed = Date.now() % 2 ** 31): P
     };
     const victim: VictimTask = {
       directory,
+      report: freshPath("report"),
       options,
       threads: random.between(1, 4),
       firstId: (round + repeated) * IDS_A_ROUND,

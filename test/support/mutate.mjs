@@ -6,6 +6,7 @@
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join, relative } from "node:path";
+import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import * as esbuild from "esbuild";
 import { buildWasm, common, embed, root } from "../../scripts/build.mjs";
@@ -17,7 +18,10 @@ const { values } = parseArgs({
 /** The table, compiled on the fly: this script runs without a build. */
 async function loadMutants() {
   const { code } = await esbuild.transform(readFileSync(new URL("mutants.ts", import.meta.url), "utf8"), { loader: "ts", format: "esm" });
-  return (await import(`data:text/javascript,${encodeURIComponent(code)}`)).MUTANTS;
+  const path = join(root, "build/mutants.mjs");
+  mkdirSync(join(root, "build"), { recursive: true });
+  writeFileSync(path, code);
+  return (await import(pathToFileURL(path).href)).MUTANTS;
 }
 
 /** A find that does not hit exactly once means that the source has moved on and the mutant has not. */

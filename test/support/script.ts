@@ -52,9 +52,8 @@ export interface Ended {
 }
 
 /** A process that runs test/workers/NAME.ts with this in `task()`; `ended` never rejects. */
-export function startProcess(name: string, task: unknown, extraPipe = false): { child: ChildProcess; ended: Promise<Ended> } {
-  const stdio = ["pipe" as const, "pipe" as const, "pipe" as const, ...(extraPipe ? ["pipe" as const] : [])];
-  const child = watchChild(spawn(process.execPath, [scriptPath(name), JSON.stringify(task)], { stdio }));
+export function startProcess(name: string, task: unknown): { child: ChildProcess; ended: Promise<Ended> } {
+  const child = watchChild(spawn(process.execPath, [scriptPath(name), JSON.stringify(task)]));
   const result: Ended = { code: null, signal: null, out: "", err: "" };
   child.stdout.on("data", (chunk: Buffer) => (result.out += chunk.toString()));
   child.stderr.on("data", (chunk: Buffer) => (result.err += chunk.toString()));

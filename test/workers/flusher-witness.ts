@@ -15,16 +15,20 @@ const learn = async (run: () => unknown): Promise<void> => {
     codes.push(codeOf(error) ?? String(error));
   }
 };
-// Nobody can tell whether it blocks already: it waits until the flusher dies in any case.
-parentPort!.postMessage("under way");
+const underWay = (): void => parentPort!.postMessage("under way");
 if (way === "in append") {
-  await learn(() => writer.append("lost"));
+  const lost = learn(() => writer.append("lost"));
+  underWay();
+  await lost;
   await learn(() => writer.closed);
+  // Nobody can tell whether the others block already: they do until the flusher dies in any case.
 } else if (way === "blocked in appendSync") {
+  underWay();
   await learn(() => {
     for (;;) writer.appendSync("lost");
   });
 } else {
+  underWay();
   await learn(() => {
     for (;;) writer.write("x".repeat(10_000));
   });
