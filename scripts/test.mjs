@@ -1,17 +1,21 @@
 // Runs every test file in a process of its own, two at a time, and counts. Zero tests are a failure:
 // uvu ends with 0 on an empty folder, an unmatched pattern or a forgotten run().
 //
-//   node scripts/test.mjs [PATTERN …]     only files whose names contain one of the patterns
+//   node scripts/test.mjs [--runtime NAME] [PATTERN …]     only files whose names contain one of the patterns
 //
-// Files named *.slow.test.ts belong to .ci/run: COREWAL_SLOW=1 runs them too.
+// With --runtime on one of scripts/runtimes.mjs, which must be installed, instead of this Node. Files named *.slow.test.ts belong to .ci/run: COREWAL_SLOW=1 runs them too.
 
 import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { installedRuntimes, runtimeNamed } from "./runtimes.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const patterns = process.argv.slice(2);
+const { values, positionals: patterns } = parseArgs({ options: { runtime: { type: "string" } }, allowPositionals: true });
+const { command, args } =
+  values.runtime === undefined ? { command: process.execPath, args: ["--enable-source-maps"] } : runtimeNamed(values.runtime);
 const folder = join(root, "build/js/test");
 const slow = process.env.COREWAL_SLOW === "1";
 const files = readdirSync(folder)
@@ -19,13 +23,15 @@ const files = readdirSync(folder)
   .filter((name) => patterns.length === 0 || patterns.some((p) => name.includes(p)))
   .sort();
 
+/** For tests that need more than one runtime. */
+const env = { ...process.env, COREWAL_RUNTIMES: JSON.stringify(installedRuntimes()) };
 const sum = { passed: 0, failed: 0, skipped: 0 };
 const FILE_TIMEOUT_MS = slow ? 20 * 60_000 : 150_000;
 
 function runFile(name) {
   return new Promise((resolve) => {
     const started = performance.now();
-    const child = spawn(process.execPath, ["--enable-source-maps", join(folder, name)], { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(command, [...args, join(folder, name)], { cwd: root, env, stdio: ["ignore", "pipe", "pipe"] });
     let output = "";
     const keep = (chunk) => (output += chunk);
     child.stdout.on("data", keep);

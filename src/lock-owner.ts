@@ -79,10 +79,10 @@ function isAlive(pid: number): boolean {
 /** How the world looks from here; tests make it up. */
 export interface View {
   me: LockOwner;
-  alive(pid: number): boolean;
-  started(pid: number): string;
+  alive: (pid: number) => boolean;
+  started: (pid: number) => string;
   /** Is flock on the lock file free? undefined if this runtime cannot tell. */
-  unlocked(): boolean | undefined;
+  unlocked: () => boolean | undefined;
 }
 
 export const viewOf = (file: string): View => ({ me: self(), alive: isAlive, started: startOf, unlocked: () => flockFree(file) });

@@ -57,14 +57,14 @@ const FEATURES: Record<string, number[]> = {
 /** What `requireRuntime` looks at; tests take things away. */
 export interface Abilities {
   runtime: Runtime;
-  atomics: { waitAsync?: unknown };
+  atomics: object;
   sharedArrayBuffer: unknown;
-  validate(bytes: Uint8Array): boolean;
+  validate: (bytes: Uint8Array) => boolean;
 }
 
 const abilities: Abilities = {
   runtime,
-  atomics: Atomics as { waitAsync?: unknown },
+  atomics: Atomics,
   sharedArrayBuffer: globalThis.SharedArrayBuffer,
   validate: (bytes) => WebAssembly.validate(bytes),
 };
@@ -79,7 +79,7 @@ export function requireRuntime({ runtime: r, atomics, sharedArrayBuffer, validat
     throw unsupported(`${r.name} ${r.version} is too old for corewal: use ${r.name} ${oldest.join(".")} or later`);
   const missing = Object.keys(FEATURES).filter((name) => !validate(Uint8Array.from(FEATURES[name]!)));
   if (typeof sharedArrayBuffer !== "function") missing.push("SharedArrayBuffer");
-  if (typeof atomics.waitAsync !== "function") missing.push("Atomics.waitAsync");
+  if (!("waitAsync" in atomics)) missing.push("Atomics.waitAsync");
   if (missing.length === 0) return;
   throw unsupported(
     `${r.name} ${r.version} runs here without ${missing.join(" and ")}: leave out the flags that switch ${missing.length > 1 ? "them" : "it"} off, ` +

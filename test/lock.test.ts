@@ -4,15 +4,15 @@ import { spawn } from "node:child_process";
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openLog } from "../src/index.js";
 import { livenessOf, type Liveness, type LockOwner } from "../src/lock-owner.js";
 import { inspectLock, takeLock } from "../src/lock.js";
+import { race, racer } from "./support/racer.js";
 import { endSoon, refused, texts, until, within } from "./support/expect.js";
 import { freshDirectory, freshPath } from "./support/scratch.js";
-import { killChildren, message, scriptPath, startProcess, startThread, watchChild } from "./support/script.js";
+import { killChildren, message, scriptPath, startProcess, startThread } from "./support/script.js";
 
 // --- livenessOf: a table ---------------------------------------------------------------------------------------------
 
@@ -98,55 +98,6 @@ test("livenessOf: only who could see the owner calls it dead", () => {
 });
 
 // --- races -------------------------------------------------------------------------------------------------------------
-
-interface Racer {
-  go(): void;
-  /** "won", or the code of the refusal. */
-  next(): Promise<string>;
-  /** The winner gives up: `release` properly, `kill` without a word. */
-  end(how: "release" | "kill"): Promise<void>;
-}
-
-/** A process that waits for the word, then tries to take the lock. */
-async function racer(directory: string, way: "lock" | "log"): Promise<Racer> {
-  const child = watchChild(
-    spawn(process.execPath, [scriptPath("lock-racer"), JSON.stringify({ directory, way })], { stdio: ["pipe", "pipe", "inherit"] }),
-  );
-  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
-  const next = async (): Promise<string> => {
-    const line = await within(lines.next(), "a racer's answer");
-    if (line.done === true) throw new Error("a racer ended by itself");
-    return line.value;
-  };
-  assert.is(await next(), "ready");
-  const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-  return {
-    go: () => child.stdin.write("go\n"),
-    next,
-    async end(how) {
-      if (how === "kill") {
-        child.kill("SIGKILL");
-        await within(gone, "a killed racer");
-      } else {
-        child.stdin.write("release\n");
-        assert.is(await next(), "released");
-      }
-    },
-  };
-}
-
-/** All at once; exactly one wins. */
-async function race(racers: Racer[], what: string): Promise<Racer> {
-  racers.forEach((r) => r.go());
-  const answers = await Promise.all(racers.map((r) => r.next()));
-  const winners = racers.filter((_, i) => answers[i] === "won");
-  assert.is(winners.length, 1, `${what}: ${answers.join(", ")}`);
-  assert.ok(
-    answers.every((a) => a === "won" || a === "COREWAL_LOCKED"),
-    answers.join(", "),
-  );
-  return winners[0]!;
-}
 
 test("invariant 10: of 8 processes that race for the lock exactly one wins: fresh, released, and dead owners, again and again", async () => {
   const N = 8;
