@@ -85,7 +85,8 @@ export function fromSystem(error: unknown, doing: string, file?: string): Error 
     case NOT_CAPABLE:
       return new CorewalError(
         "COREWAL_NO_PERMISSION",
-        `Deno does not allow ${doing}${where} (${text}): give it --allow-read=DIR and --allow-write=DIR for the log's directory`,
+        `Deno does not allow ${doing}${where} (${text}): give it --allow-read=DIR and --allow-write=DIR for the log's directory, ` +
+          "which must exist, or for its parent",
         details,
       );
     case "ERR_ACCESS_DENIED":

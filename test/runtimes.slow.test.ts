@@ -2,7 +2,7 @@
 // do too little it says so. Needs what `npm run test:runtimes` installs.
 
 import { spawn, spawnSync } from "node:child_process";
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -155,6 +155,12 @@ const LACKS: {
   { runtime: "bun", env: { BUN_JSC_useWasmSIMD: "0" }, code: "COREWAL_UNSUPPORTED", words: /without WebAssembly SIMD/ },
   { runtime: "bun", env: { BUN_JSC_useWasmFaultSignalHandler: "0" }, code: "COREWAL_UNSUPPORTED", words: /without WebAssembly threads/ },
   { runtime: "bun", env: { BUN_JSC_useSharedArrayBuffer: "0" }, code: "COREWAL_UNSUPPORTED", words: /without SharedArrayBuffer/ },
+  {
+    runtime: "deno", // whose log would have to be made in a directory whose names it cannot make durable
+    args: (dir) => ["run", "--no-prompt", `--allow-read=${dir}/log`, `--allow-write=${dir}/log`],
+    code: "COREWAL_NO_PERMISSION",
+    words: /which must exist, or for its parent/,
+  },
   { runtime: "deno", args: () => ["run", "--no-prompt"], code: "COREWAL_NO_PERMISSION", words: /--allow-read=DIR and --allow-write=DIR/ },
   {
     runtime: "deno",
@@ -186,7 +192,7 @@ for (const { runtime, args, env, made, code, words } of LACKS) {
     const { stdout, stderr } = spawnSync(on!.command, argv, { env: { ...process.env, ...env }, encoding: "utf8" });
     assert.ok(stdout.startsWith(`${code} `), `it says ${stdout} ${stderr}`);
     assert.match(stdout, words);
-    // Nothing stands in the way of the next one.
+    assert.is(existsSync(directory), made === true, "nothing is left behind");
     const log = await openLog(directory);
     await log.close();
   });

@@ -11,6 +11,7 @@ import {
   readdirSync,
   readSync,
   renameSync,
+  rmdirSync,
   unlinkSync,
   writeSync,
 } from "node:fs";
@@ -60,11 +61,16 @@ export const nodeStorage: Storage = {
     const target = resolve(path);
     const first = mkdirSync(target, { recursive: true });
     if (first === undefined) return;
-    // Each new name is an entry of its parent: make every one of them durable.
+    // Each new name is an entry of its parent: make every one of them durable, or leave none behind.
     const top = dirname(resolve(first));
-    for (let at = dirname(target); ; at = dirname(at)) {
-      this.syncDirectory(at);
-      if (at === top || at === dirname(at)) break;
+    try {
+      for (let at = dirname(target); ; at = dirname(at)) {
+        this.syncDirectory(at);
+        if (at === top || at === dirname(at)) break;
+      }
+    } catch (error) {
+      for (let at = target; at !== top; at = dirname(at)) rmdirSync(at);
+      throw error;
     }
   },
 };
