@@ -51,12 +51,28 @@ if (isMainThread) {
   );
   ok(JSON.parse(execFileSync("npx", ["corewal", "verify", "data", "--json"], { cwd: project, encoding: "utf8" })).ok, "npx corewal verify");
 
+  writeFileSync(
+    join(project, "core.js"),
+    `import { crc32c, createRings, decodeEntries } from "corewal/core";
+const rings = createRings({ stripes: 1, ringBytes: 4096 });
+rings.claim().push("through a ring");
+const drained = rings.drain();
+const [entry] = decodeEntries(drained.bytes, drained);
+console.log(crc32c("123456789").toString(16), Buffer.from(entry.value).toString());
+`,
+  );
+  ok(
+    execFileSync(process.execPath, ["core.js"], { cwd: project, encoding: "utf8" }).trim() === "e3069283 through a ring",
+    "corewal/core: checksum, an entry through a ring",
+  );
+
   // Types, as strict as a user may be: no DOM library, libraries checked.
   for (const name of ["@types", "undici-types"])
     symlinkSync(join(root, "node_modules", name), join(project, "node_modules", name), "junction");
   writeFileSync(
     join(project, "types.ts"),
     `import { attachLog, openLog, type Entry, type Log } from "corewal";
+import { attachRings, crc32c, createRings, decodeEntries, encodeEntries, type Rings } from "corewal/core";
 const log: Log = await openLog("data", { durability: "group" });
 const lsn: number = await log.append("x", { durability: "sync", timeoutMs: 1000 });
 for await (const entry of log.read({ from: lsn })) {
@@ -66,6 +82,11 @@ for await (const entry of log.read({ from: lsn })) {
 await using writer = await attachLog(log.handle);
 // @ts-expect-error there is no such option
 await openLog("data", { nope: writer.lastLsn });
+const rings: Rings = attachRings(createRings({ stripes: 1 }).handle);
+const sum: number = crc32c(encodeEntries(["x"], { firstLsn: rings.claim().push("y") }), 0);
+const drained = rings.drain();
+const entries: Entry[] = drained ? decodeEntries(drained.bytes, drained) : [];
+console.log(sum, entries.length);
 `,
   );
   const compilerOptions = { module: "nodenext", target: "es2022", lib: ["es2022"], strict: true, noEmit: true, types: ["node"] };
