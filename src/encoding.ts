@@ -13,7 +13,7 @@ export interface EntryPlace {
   logId?: Uint8Array;
   /** From 0 to 2^53 - 1. Default 0. */
   term?: number;
-  /** LSN of the first entry, from 1 to 2^53 - 1. */
+  /** LSN of the first entry, from 1 to 2^53 - 2^31. */
   firstLsn: number;
 }
 
@@ -29,6 +29,8 @@ export interface DecodePlace extends EntryPlace {
 }
 
 export const LOG_ID_BYTES = 16;
+/** The module gives out no LSN beyond it, so that a whole batch stays exact in a number. */
+export const FIRST_LSN_MAX = 2 ** 53 - 2 ** 31;
 const ENTRY_BYTES_MAX = 2 ** 30;
 const NO_ID = new Uint8Array(LOG_ID_BYTES);
 
@@ -62,7 +64,7 @@ function resolvePlace(place: EntryPlace): { seed: number; firstLsn: number; term
   if (!(logId instanceof Uint8Array) || logId.length !== LOG_ID_BYTES)
     throw mistake("COREWAL_INVALID_INPUT", `a log id is a Uint8Array of ${LOG_ID_BYTES} bytes`);
   const term = whole("term", place.term ?? 0, 0, Number.MAX_SAFE_INTEGER);
-  return { seed: entrySeed(checksumCore(), logId, term), firstLsn: whole("firstLsn", place.firstLsn, 1, Number.MAX_SAFE_INTEGER), term };
+  return { seed: entrySeed(checksumCore(), logId, term), firstLsn: whole("firstLsn", place.firstLsn, 1, FIRST_LSN_MAX), term };
 }
 
 /** Calls `use` with an instance and an address in its memory: that of `bytes` themselves, or of a window for a copy. */

@@ -24,7 +24,7 @@ import {
   type Core,
   type SharedMemory,
 } from "./core.js";
-import { bindMemory, LOG_ID_BYTES, type EntryPlace } from "./encoding.js";
+import { bindMemory, FIRST_LSN_MAX, LOG_ID_BYTES, type EntryPlace } from "./encoding.js";
 import { bodyBytesOf, prepare } from "./entry.js";
 import { CorewalError, mistake, outOfRange } from "./errors.js";
 import { drainInto, wasPending } from "./fill.js";
@@ -88,8 +88,6 @@ const NAMES = new Set<string>([
 ] satisfies (keyof RingsOptions)[]);
 /** Address space for rings ends at 1,984 MiB: so much of it is left. */
 const DRAIN_BYTES_MAX = 2 ** 28;
-/** Beyond it come the LSNs that the module keeps for its largest groups. */
-const FIRST_LSN_MAX = 2 ** 53 - 2 ** 32;
 
 /**
  * Makes rings in shared memory.

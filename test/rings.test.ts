@@ -136,15 +136,18 @@ test("stripes run out, come back by release, and are of no use then", async () =
 });
 
 test("limits and mistakes are told with a code, and take no LSN", async () => {
-  const rings = createRings({ stripes: 1, ringBytes: 4096, firstLsn: 2 ** 53 - 2 ** 32 });
+  const rings = createRings({ stripes: 1, ringBytes: 4096, firstLsn: 2 ** 53 - 2 ** 31 });
   const stripe = rings.claim();
   assert.is(stripe.maxEntryBytes, 2048 - 54);
   for (const wrong of [pattern(1995, 1), "x".repeat(1995), { kind: "put", key: "k", value: pattern(1994, 1) }] as const)
     assert.instance(await refused(() => stripe.push(wrong), "COREWAL_ENTRY_TOO_LARGE", /ringBytes/), RangeError);
   await refused(() => stripe.push(new Uint8Array(0)), "COREWAL_EMPTY");
   await refused(() => stripe.push(7 as never), "COREWAL_INVALID_INPUT");
-  assert.is(stripe.push(pattern(1994, 1)), 2 ** 53 - 2 ** 32);
-  new BigInt64Array(rings.memory.buffer)[CTL_NEXT_LSN >> 3] = 2n ** 53n - 1n;
+  assert.is(stripe.push(pattern(1994, 1)), 2 ** 53 - 2 ** 31);
+  assert.equal(
+    drainAll(rings).map((e) => e.lsn),
+    [2 ** 53 - 2 ** 31],
+  );
   await refused(() => stripe.push("x"), "COREWAL_LSN_EXHAUSTED");
 
   const options: Record<string, unknown[]> = {
@@ -152,7 +155,7 @@ test("limits and mistakes are told with a code, and take no LSN", async () => {
     ringBytes: [2048, 5000, 2 ** 29, "4096"],
     drainBytes: [2047, 2 ** 28 + 1, "4096"],
     term: [-1, 0.5, 2 ** 53, 1n],
-    firstLsn: [0, 2 ** 53, "1"],
+    firstLsn: [0, 2 ** 53 - 2 ** 31 + 1, "1"],
     logId: [pattern(15, 1), "0123456789abcdef"],
     nope: [1],
   };
