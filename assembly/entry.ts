@@ -55,3 +55,9 @@ export function entry_end(seed: u32, at: usize): usize {
   store<u32>(at, entry_register(seed, at), ENTRY_CRC);
   return at + entry_bytes(load<u32>(at, ENTRY_PAYLOAD_BYTES));
 }
+
+/** The last step of a checksum that entry_end began. Returns where the next entry begins. */
+export function entry_seal(at: usize, lsn: f64): usize {
+  store<u32>(at, entry_checksum(load<u32>(at, ENTRY_CRC), <u64>lsn), ENTRY_CRC);
+  return at + entry_bytes(load<u32>(at, ENTRY_PAYLOAD_BYTES));
+}

@@ -15,7 +15,7 @@ import {
 } from "./layout";
 
 export { crc32c_init, crc32c_update } from "./crc32c";
-export { entry_begin, entry_end } from "./entry";
+export { entry_begin, entry_end, entry_seal } from "./entry";
 export {
   doorbell_ring,
   ring_claim,
@@ -31,7 +31,7 @@ export {
   ring_used,
   ring_want_space,
 } from "./ring";
-export { frame_find, frame_verify, merge_demand, merge_fill, merge_pressed, merge_used } from "./merge";
+export { entry_verify, frame_find, frame_verify, merge_demand, merge_fill, merge_pressed, merge_used } from "./merge";
 
 /** Called once by the opener: geometry, identity and where to go on. */
 export function log_init(stripes: u32, rings: u32, ringBytes: u32, entrySeed: u32, nextLsn: f64): void {

@@ -217,6 +217,42 @@ function copy_words(to: usize, from: usize, bytes: u32): void {
   if (i < bytes) store<u64>(to + i, load<u64>(from + i));
 }
 
+/** Bytes of the entry at `at` if its header is sound and it lies within the `left` bytes from there on, else 0. */
+// @ts-ignore: decorator
+@inline
+function entry_within(at: usize, left: u32): u32 {
+  if (left < <u32>ENTRY_HEADER_BYTES) return 0;
+  const payload = load<u32>(at, ENTRY_PAYLOAD_BYTES);
+  if (payload > left - <u32>ENTRY_HEADER_BYTES) return 0;
+  const size = entry_bytes(payload);
+  if (size > left || load<u32>(at, ENTRY_KEY_BYTES) > payload || load<u16>(at, ENTRY_RESERVED)) return 0;
+  return size;
+}
+
+/** What is wrong with the entry at `at`, whose header is sound: FRAME_*. */
+// @ts-ignore: decorator
+@inline
+function entry_fault(at: usize, seed: u32, lsn: i64, lsnsMax: u32): i32 {
+  if (entry_checksum(entry_register(seed, at), lsn) != load<u32>(at, ENTRY_CRC)) return FRAME_BAD_ENTRY;
+  const payload = load<u32>(at, ENTRY_PAYLOAD_BYTES);
+  if (payload & 7 && load<u64>(at + ENTRY_HEADER_BYTES + (payload & ~7)) >>> (<u64>(payload & 7) << 3)) return FRAME_BAD_LAYOUT;
+  const kind = <i32>load<u8>(at, ENTRY_KIND);
+  if (kind == KIND_VOID) {
+    if (payload != 8) return FRAME_BAD_LAYOUT;
+    const count = load<i64>(at + ENTRY_HEADER_BYTES);
+    if (count <= 0 || count > <i64>lsnsMax) return FRAME_BAD_LSNS;
+  }
+  return kind == 0 ? FRAME_BAD_LAYOUT : FRAME_OK;
+}
+
+/** Bytes of the entry with this LSN at `at`, if it is whole and lies within `left` bytes, else a FRAME_* code, negative. */
+export function entry_verify(at: usize, left: u32, seed: u32, lsn: f64): i32 {
+  const size = entry_within(at, left);
+  if (size == 0) return -FRAME_BAD_LAYOUT;
+  const fault = entry_fault(at, seed, <i64>lsn, -1);
+  return fault ? -fault : <i32>size;
+}
+
 /**
  * The way back: are these `bytes` bytes a frame body of `entries` entries whose headers have the
  * checksum `headersCrc`, each entry whole, numbered from `firstLsn`, `lsns` in all? Never reads outside.
@@ -227,13 +263,8 @@ export function frame_verify(body: usize, bytes: u32, entries: u32, headersCrc: 
   let headers: u32 = ~0;
   // First the layout and the headers, so that a damaged length is never followed.
   for (let i: u32 = 0; i < entries; i++) {
-    if (left < <u32>ENTRY_HEADER_BYTES) return FRAME_BAD_LAYOUT;
-    const payload = load<u32>(at, ENTRY_PAYLOAD_BYTES);
-    if (payload > left - <u32>ENTRY_HEADER_BYTES) return FRAME_BAD_LAYOUT;
-    const size = entry_bytes(payload);
-    if (size > left) return FRAME_BAD_LAYOUT;
-    if (load<u32>(at, ENTRY_KEY_BYTES) > payload) return FRAME_BAD_LAYOUT;
-    if (load<u16>(at, ENTRY_RESERVED)) return FRAME_BAD_LAYOUT;
+    const size = entry_within(at, left);
+    if (size == 0) return FRAME_BAD_LAYOUT;
     headers = crc_step16(headers, at);
     at += size;
     left -= size;
@@ -243,18 +274,12 @@ export function frame_verify(body: usize, bytes: u32, entries: u32, headersCrc: 
   let lsn = <i64>firstLsn;
   at = body;
   for (let i: u32 = 0; i < entries; i++) {
-    const payload = load<u32>(at, ENTRY_PAYLOAD_BYTES);
-    if (entry_checksum(entry_register(seed, at), lsn) != load<u32>(at, ENTRY_CRC)) return FRAME_BAD_ENTRY;
-    if (payload & 7 && load<u64>(at + ENTRY_HEADER_BYTES + (payload & ~7)) >>> (<u64>(payload & 7) << 3)) return FRAME_BAD_LAYOUT;
+    const fault = entry_fault(at, seed, lsn, lsns);
+    if (fault) return fault;
     const kind = <i32>load<u8>(at, ENTRY_KIND);
-    if (kind == KIND_VOID) {
-      if (payload != 8) return FRAME_BAD_LAYOUT;
-      const count = load<i64>(at + ENTRY_HEADER_BYTES);
-      if (count <= 0 || count > <i64>lsns) return FRAME_BAD_LSNS;
-      lsn += count;
-    } else if (kind == 0) return FRAME_BAD_LAYOUT;
+    if (kind == KIND_VOID) lsn += load<i64>(at + ENTRY_HEADER_BYTES);
     else if (kind < KIND_VOID) lsn++;
-    at += entry_bytes(payload);
+    at += entry_bytes(load<u32>(at, ENTRY_PAYLOAD_BYTES));
   }
   return lsn - <i64>firstLsn == <i64>lsns ? FRAME_OK : FRAME_BAD_LSNS;
 }

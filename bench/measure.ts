@@ -42,7 +42,7 @@ export interface BenchReport {
 }
 
 const PAYLOAD = 100;
-const median = (values: number[]): number => percentile(values, 0.5);
+export const median = (values: number[]): number => percentile(values, 0.5);
 function percentile(values: number[], p: number): number {
   const sorted = Float64Array.from(values).sort();
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))] ?? 0;
@@ -158,7 +158,7 @@ export async function bench(options: BenchOptions): Promise<BenchReport> {
   }
 }
 
-function runtimeName(): string {
+export function runtimeName(): string {
   const { versions } = process;
   return versions.bun ? `Bun ${versions.bun}` : versions["deno"] ? `Deno ${versions["deno"]}` : `Node ${versions.node}`;
 }

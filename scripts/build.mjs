@@ -103,7 +103,7 @@ export async function buildDist() {
   rmSync(join(root, "dist"), { recursive: true, force: true });
   await esbuild.build({
     ...common,
-    entryPoints: { index: "src/index.ts", cli: "src/cli.ts" },
+    entryPoints: { index: "src/index.ts", core: "src/core-index.ts", cli: "src/cli.ts" },
     outdir: "dist",
     splitting: true,
     chunkNames: "shared-[hash]",
@@ -122,9 +122,13 @@ export async function buildTests() {
   rmSync(join(root, "build/js"), { recursive: true, force: true });
   await esbuild.build({
     ...common,
-    entryPoints: [...files("test", ".ts"), ...files("bench", ".ts"), join(root, "src/cli.ts"), join(root, "src/index.ts")].filter(
-      (f) => !f.endsWith(".d.ts"),
-    ),
+    entryPoints: [
+      ...files("test", ".ts"),
+      ...files("bench", ".ts"),
+      join(root, "src/cli.ts"),
+      join(root, "src/index.ts"),
+      join(root, "src/core-index.ts"),
+    ].filter((f) => !f.endsWith(".d.ts")),
     outdir: "build/js",
     outbase: root,
     splitting: true,

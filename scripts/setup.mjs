@@ -53,7 +53,7 @@ const builder = () => import("./build.mjs");
 /** What the build must leave behind: the code, and the types, which come last. */
 function results() {
   const { exports, types } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  return ["dist/index.js", "dist/cli.js", types ?? exports?.["."]?.types].filter((path) => path !== undefined);
+  return ["dist/index.js", "dist/core.js", "dist/cli.js", types ?? exports?.["."]?.types].filter((path) => path !== undefined);
 }
 
 async function dist() {

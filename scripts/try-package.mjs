@@ -35,9 +35,9 @@ function expect(found, wanted) {
   if (found !== wanted) throw new Error(`it prints ${JSON.stringify(found)}, not ${JSON.stringify(wanted)}`);
 }
 
-/** Appends from the main thread and from a worker, reads, prints what it read. */
+/** Appends from the main thread and from a worker, reads, prints what it read; and an entry through a ring without a log. */
 const MAIN = `import { openLog, attachLog } from "corewal";
-import { crc32c } from "corewal/core";
+import { createRings, decodeEntries } from "corewal/core";
 import { Worker, isMainThread, workerData } from "node:worker_threads";
 if (isMainThread) {
   const log = await openLog("data-" + Math.random().toString(36).slice(2));
@@ -48,14 +48,18 @@ if (isMainThread) {
   const values = [];
   for await (const entry of log.read()) values.push(Buffer.from(entry.value).toString());
   await log.close();
-  console.log(values.sort().join("; "), crc32c("123456789").toString(16));
+  const rings = createRings({ stripes: 1, ringBytes: 4096 });
+  rings.claim().push("through a ring");
+  const drained = rings.drain();
+  const [entry] = decodeEntries(drained.bytes, drained);
+  console.log([...values.sort(), Buffer.from(entry.value).toString()].join("; "));
 } else {
   const writer = await attachLog(workerData);
   await writer.append("from a worker");
   await writer.close();
 }
 `;
-const MAIN_SAYS = "from a worker; from the main thread e3069283";
+const MAIN_SAYS = "from a worker; from the main thread; through a ring";
 /** What runs where a file of its own for threads does not exist: only the flusher's thread. */
 const ALONE = `import { openLog } from "corewal";
 const log = await openLog("alone");

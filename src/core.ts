@@ -11,6 +11,8 @@ export interface CoreExports {
   crc32c_update(register: number, at: number, bytes: number): number;
   entry_begin(at: number, payloadBytes: number, keyBytes: number, kind: number, stripe: number): number;
   entry_end(seed: number, at: number): number;
+  entry_seal(at: number, lsn: number): number;
+  entry_verify(at: number, left: number, seed: number, lsn: number): number;
   doorbell_ring(): void;
   ring_claim(owner: number): number;
   ring_release(stripe: number, owner: number): number;
@@ -104,6 +106,21 @@ export function windowCore(bytes: number): Core {
   return core;
 }
 
+const WINDOW_BYTES_KEPT = 16 * 1024 * 1024;
+const WINDOWS_KEPT = 4;
+const idleWindows = new Map<number, Core[]>();
+
+/** A windowCore that nobody uses now: making one costs more than most uses. */
+export function borrowWindow(bytes: number): Core {
+  return idleWindows.get(bytes)?.pop() ?? windowCore(bytes);
+}
+
+export function returnWindow(core: Core): void {
+  const bytes = core.bytes.length - WINDOW;
+  const list = idleWindows.get(bytes) ?? [];
+  if (list.length < WINDOWS_KEPT && bytes <= WINDOW_BYTES_KEPT) idleWindows.set(bytes, [...list, core]);
+}
+
 /** Shared memory of a log: where the rings and the frame buffer begin, and how much there is. */
 export function logGeometry(stripes: number, ringBytes: number, frameBytes: number): { rings: number; frame: number; totalBytes: number } {
   const rings = Math.ceil((STRIPE_BLOCKS + stripes * STRIPE_BYTES) / PAGE) * PAGE;
@@ -112,9 +129,9 @@ export function logGeometry(stripes: number, ringBytes: number, frameBytes: numb
 }
 
 /** Makes a memory that was used before look new; cheaper than a new one, which only the simulator needs. */
-export function clearControl(core: Core): void {
+export function clearControl(core: Core, stripes: number): void {
   core.bytes.fill(0, 0, CRC_TABLES);
-  core.bytes.fill(0, CRC_TABLES + CRC_TABLES_BYTES, STRIPE_BLOCKS + STRIPE_BYTES * 256);
+  core.bytes.fill(0, CRC_TABLES + CRC_TABLES_BYTES, STRIPE_BLOCKS + STRIPE_BYTES * stripes);
 }
 
 /** Index into `i32` of the word on which a stripe's owner waits for space. */
@@ -122,19 +139,29 @@ export function headIndex(stripe: number): number {
   return (STRIPE_BLOCKS + stripe * STRIPE_BYTES + STRIPE_HEAD) >> 2;
 }
 
+/** Fits into the processor's first cache beside the tables. */
 const CHECKSUM_WINDOW = 16384;
-let checksumCore: Core | undefined;
+let checksums: Core | undefined;
+
+/** This thread's own instance for checksums of bytes in any memory. */
+export const checksumCore = (): Core => (checksums ??= windowCore(CHECKSUM_WINDOW + 8));
+
+/** CRC32C register after `bytes`, wherever they lie. */
+export function registerAfter(register: number, bytes: Uint8Array): number {
+  const core = checksumCore();
+  // V8 copies byte by byte into shared memory when the two addresses differ modulo 8.
+  const window = WINDOW + (bytes.byteOffset & 7);
+  for (let at = 0; at < bytes.length; at += CHECKSUM_WINDOW) {
+    const part = bytes.length <= CHECKSUM_WINDOW ? bytes : bytes.subarray(at, at + CHECKSUM_WINDOW);
+    core.bytes.set(part, window);
+    register = core.x.crc32c_update(register, window, part.length);
+  }
+  return register;
+}
 
 /** CRC32C of a prefix that binds to a place (segment salt, offset) and then of `bytes`. */
 export function placedChecksum(salt: bigint, offset: number, bytes: Uint8Array): number {
-  const core = (checksumCore ??= windowCore(CHECKSUM_WINDOW));
-  let register = placeRegister(core, salt, offset);
-  for (let at = 0; at < bytes.length; at += CHECKSUM_WINDOW) {
-    const part = bytes.subarray(at, at + CHECKSUM_WINDOW);
-    core.bytes.set(part, WINDOW);
-    register = core.x.crc32c_update(register, WINDOW, part.length);
-  }
-  return ~register >>> 0;
+  return ~registerAfter(placeRegister(checksumCore(), salt, offset), bytes) >>> 0;
 }
 
 /** CRC32C register after salt and offset: what binds a checksum to its segment and place. */

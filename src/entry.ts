@@ -7,6 +7,7 @@ import {
   ENTRY_KIND,
   ENTRY_PAYLOAD_BYTES,
   ENTRY_STRIPE,
+  FRAME_BAD_ENTRY,
   FRAME_HEADER_BYTES,
   KIND_COMMIT,
   KIND_DATA,
@@ -38,6 +39,9 @@ const NAMES: Record<number, Kind> = {
 const NOTHING = new Uint8Array(0);
 
 const isBytes = (value: unknown): value is Bytes => typeof value === "string" || value instanceof Uint8Array;
+
+/** Bytes of an entry with its header and its padding. */
+export const bodyBytesOf = (payloadBytes: number): number => ENTRY_HEADER_BYTES + ((payloadBytes + 7) & ~7);
 
 function bytesIn(value: Bytes): number {
   return typeof value === "string" ? Buffer.byteLength(value) : value.length;
@@ -114,6 +118,21 @@ export class PayloadTarget {
       this.bytes.set(value, at);
     }
   }
+
+  /** Key and value. */
+  putPayload(p: Prepared, at: number): void {
+    if (p.keyBytes > 0) this.put(p.key, at);
+    if (p.payloadBytes > p.keyBytes) this.put(p.value, at + p.keyBytes);
+  }
+}
+
+/** Writes entries one behind the other from `at` on, their checksums without the LSN. */
+export function encodeGroup(core: Core, target: PayloadTarget, group: Prepared[], at: number, seed: number, stripe: number): void {
+  const { x } = core;
+  for (const p of group) {
+    target.putPayload(p, x.entry_begin(at, p.payloadBytes, p.keyBytes, p.kind, stripe));
+    at = x.entry_end(seed, at);
+  }
 }
 
 // --- commit entries -------------------------------------------------------------------------------
@@ -178,6 +197,31 @@ export function decodeCommit(entry: Entry): { offsets: Record<string, bigint>; w
 
 // --- reading ----------------------------------------------------------------------------------------
 
+/** How many LSNs the entry at `at` takes. */
+function lsnsOf(core: Core, at: number): number {
+  const kind = core.view.getUint8(at + ENTRY_KIND);
+  if (kind === KIND_VOID) return Number(core.view.getBigUint64(at + ENTRY_HEADER_BYTES, true));
+  return kind < KIND_VOID ? 1 : 0;
+}
+
+/**
+ * Checks entries that stand one behind the other in [at, end), outside of any frame.
+ * @throws CorewalError COREWAL_CORRUPT with the LSN and the offset of the first that is not whole
+ */
+export function verifyEntries(core: Core, at: number, end: number, seed: number, firstLsn: number): void {
+  let lsn = firstLsn;
+  for (let p = at; p < end;) {
+    const size = core.x.entry_verify(p, end - p, seed, lsn);
+    if (size <= 0) {
+      const what =
+        -size === FRAME_BAD_ENTRY ? "has another checksum: wrong bytes, LSN, log id or term" : "is cut short or has an impossible header";
+      throw new CorewalError("COREWAL_CORRUPT", `the entry at byte ${p - at}, LSN ${lsn}, ${what}`, { lsn, offset: p - at });
+    }
+    lsn += lsnsOf(core, p);
+    p += size;
+  }
+}
+
 /** Entries of one reading share copies of about this size, so that keeping one keeps no more than that. */
 const COPY_BYTES = 65536;
 
@@ -188,7 +232,7 @@ const COPY_BYTES = 65536;
 export function decodeEntries(
   core: Core,
   at: number,
-  header: FrameHeader,
+  header: Pick<FrameHeader, "bytes" | "firstLsn" | "term" | "epoch" | "timeNs">,
   from: number,
   to: number,
   internal: boolean,
@@ -205,8 +249,8 @@ export function decodeEntries(
     const payloadBytes = v.getUint32(p + ENTRY_PAYLOAD_BYTES, true);
     const kind = v.getUint8(p + ENTRY_KIND);
     const payload = p + ENTRY_HEADER_BYTES;
-    const next = payload + ((payloadBytes + 7) & ~7);
-    const lsns = kind === KIND_VOID ? Number(v.getBigUint64(payload, true)) : kind < KIND_VOID ? 1 : 0;
+    const next = p + bodyBytesOf(payloadBytes);
+    const lsns = lsnsOf(core, p);
     const last = lsn + Math.max(lsns, 1) - 1;
     const name = NAMES[kind];
     // A kind that this version does not know takes its LSNs and is passed over.

@@ -48,10 +48,14 @@ export const wasFull = (core: Core): boolean => core.i32[MERGE_MORE >> 2] !== 0;
 
 /** Takes what is ready, up to `bytesMax` bytes of frame; undefined if nothing is. */
 export function fill(core: Core, buffer: FrameBuffer, bytesMax = buffer.frameBytes): Fill | undefined {
-  const { view, x } = core;
   const capacity = Math.min(bytesMax, buffer.frameBytes) - FRAME_HEADER_BYTES - buffer.identity.frameAlign;
-  if (capacity <= 0) return undefined;
-  const bodyBytes = x.merge_fill(buffer.frame + FRAME_HEADER_BYTES, capacity);
+  return capacity <= 0 ? undefined : drainInto(core, buffer.frame + FRAME_HEADER_BYTES, capacity);
+}
+
+/** Takes entries out of the rings, in LSN order, into at most `capacityBytes` bytes at `body`; undefined if none is ready. */
+export function drainInto(core: Core, body: number, capacityBytes: number): Fill | undefined {
+  const { view, x } = core;
+  const bodyBytes = x.merge_fill(body, capacityBytes);
   if (bodyBytes === 0) return undefined;
   const firstLsn = Number(view.getBigInt64(MERGE_FIRST_LSN, true));
   return {

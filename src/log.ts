@@ -164,7 +164,7 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
   const { rings, frame, totalBytes } = logGeometry(options.stripes, options.ringBytes, frameBytes);
   const core = bindCore(environment.module ?? coreModule(), environment.memory ?? makeMemory(totalBytes), environment.point);
   if (environment.memory === undefined) core.x.crc32c_init();
-  else clearControl(core);
+  else clearControl(core, options.stripes);
   core.x.log_init(options.stripes, rings, options.ringBytes, entrySeed(core, identity.logId, identity.term), found.lastLsn + 1);
   const tail = found.segments.at(-1);
   core.f64[STAT_SEGMENT_NUMBER >> 3] = tail?.header.number ?? 0;

@@ -66,7 +66,7 @@ function choice<T>(name: string, value: unknown, fallback: T, allowed: readonly 
   return value as T;
 }
 
-function number(
+export function number(
   name: string,
   value: unknown,
   fallback: number,
@@ -118,16 +118,33 @@ const NAMES = new Set<string>([
   "frameAlign",
 ] satisfies (keyof LogOptions)[]);
 
-/** Fills in the defaults and checks everything, also how the options fit together. */
-export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
+/** Options are an object, and each of them exists. */
+export function checkNames(options: object, names: Set<string>): void {
   if (typeof options !== "object" || options === null)
     throw mistake("COREWAL_INVALID_OPTION", `options are ${show(options)}: they must be an object`);
   for (const name of Object.keys(options)) {
-    if (!NAMES.has(name)) throw mistake("COREWAL_INVALID_OPTION", `option ${name} does not exist; there are ${[...NAMES].join(", ")}`);
+    if (!names.has(name)) throw mistake("COREWAL_INVALID_OPTION", `option ${name} does not exist; there are ${[...names].join(", ")}`);
   }
-  const o = options;
+}
+
+/** How many rings there are and how large each is. */
+export function resolveRings(o: Pick<LogOptions, "stripes" | "ringBytes">): { stripes: number; ringBytes: number } {
   const ringBytes = number("ringBytes", o.ringBytes, 4 * MiB, 4 * KiB, 256 * MiB, "power of two");
   const stripes = number("stripes", o.stripes, 64, 1, STRIPES_MAX);
+  if (stripes * ringBytes > MEMORY_BYTES_MAX) {
+    throw outOfRange(
+      "COREWAL_INVALID_OPTION",
+      `options stripes (${stripes}) and ringBytes (${ringBytes}) need ${stripes * ringBytes} bytes of memory: at most ${MEMORY_BYTES_MAX} are possible`,
+    );
+  }
+  return { stripes, ringBytes };
+}
+
+/** Fills in the defaults and checks everything, also how the options fit together. */
+export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
+  checkNames(options, NAMES);
+  const o = options;
+  const { ringBytes, stripes } = resolveRings(o);
   const segmentBytes = number("segmentBytes", o.segmentBytes, Math.max(64 * MiB, 2 * ringBytes), 16 * KiB, 1024 * MiB);
   const half = ringBytes / 2;
   const resolved: ResolvedOptions = {
@@ -161,12 +178,6 @@ export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
     throw outOfRange(
       "COREWAL_INVALID_OPTION",
       `option frameAlign is ${resolved.frameAlign}: it must be at most a sixteenth of segmentBytes (${segmentBytes})`,
-    );
-  }
-  if (stripes * ringBytes > MEMORY_BYTES_MAX) {
-    throw outOfRange(
-      "COREWAL_INVALID_OPTION",
-      `options stripes (${stripes}) and ringBytes (${ringBytes}) need ${stripes * ringBytes} bytes of memory: at most ${MEMORY_BYTES_MAX} are possible`,
     );
   }
   return resolved;

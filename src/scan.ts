@@ -14,7 +14,7 @@ import {
   KIND_VOID,
   WINDOW,
 } from "../assembly/layout.js";
-import { entrySeed, windowCore, type Core } from "./core.js";
+import { borrowWindow, entrySeed, returnWindow, type Core } from "./core.js";
 import { alignUp, decodeFrameHeader, type FrameHeader } from "./frame.js";
 import {
   FOOTER_ALIGN,
@@ -40,19 +40,6 @@ export interface ScannedFrame {
 export type StopReason = "end" | "no header" | "cut short" | "wrong LSN" | "bad layout" | "bad entry headers" | "bad entry";
 
 const WINDOW_BYTES = 1024 * 1024;
-/** Small segments need small windows; opening many of them should not cost a megabyte each. */
-const idle = new Map<number, Core[]>();
-
-/** Windows are kept for the next scanner: making one costs more than a small scan. */
-function borrow(bytes: number): Core {
-  return idle.get(bytes)?.pop() ?? windowCore(bytes);
-}
-
-function giveBack(core: Core): void {
-  const bytes = core.bytes.length - WINDOW;
-  const list = idle.get(bytes) ?? [];
-  if (list.length < 4 && bytes <= 16 * WINDOW_BYTES) idle.set(bytes, [...list, core]);
-}
 
 export class SegmentScanner {
   offset: number;
@@ -73,13 +60,14 @@ export class SegmentScanner {
   ) {
     this.offset = start?.offset ?? firstFrameOffset(segment.frameAlign);
     this.nextLsn = start?.nextLsn ?? segment.parentLastLsn + 1;
+    // Small segments need small windows; opening many of them should not cost a megabyte each.
     const wanted = limit <= 65536 ? 65536 : WINDOW_BYTES;
-    this.core = borrow(wanted);
+    this.core = borrowWindow(wanted);
   }
 
   /** Must be called when done; the window is used again. */
   close(): void {
-    giveBack(this.core);
+    returnWindow(this.core);
   }
 
   get window(): Core {
@@ -91,8 +79,8 @@ export class SegmentScanner {
     if (offset >= this.base && offset + bytes <= this.base + this.filled) return WINDOW + offset - this.base;
     const capacity = this.core.bytes.length - WINDOW;
     if (bytes > capacity) {
-      giveBack(this.core);
-      this.core = borrow(alignUp(bytes, WINDOW_BYTES));
+      returnWindow(this.core);
+      this.core = borrowWindow(alignUp(bytes, WINDOW_BYTES));
       this.seedTerm = -1;
     }
     this.base = offset;

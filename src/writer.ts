@@ -1,15 +1,13 @@
-// Append path, steps 1 to 4: one thread's writer on its own stripe, from the user's input to a
-// published entry. Waiting for the disk is in durable-waits.ts, waiting for space in space-queue.ts.
+// Append path, steps 1 to 4: one thread's writer, from the user's input to a published entry. Its ring is in
+// producer.ts, waiting for the disk in durable-waits.ts, waiting for space in space-queue.ts.
 //
 // It must never give LSNs in another order than the calls came in.
 
 import {
   BELL_LAZY,
   BELL_NONE,
-  CTL_ENTRY_SEED,
   CTL_RING_BYTES,
   CTL_STATE,
-  ENTRY_HEADER_BYTES,
   KIND_DATA,
   LOG_CLOSED,
   LOG_CLOSING,
@@ -21,10 +19,11 @@ import {
 } from "../assembly/layout.js";
 import { headIndex, type Core } from "./core.js";
 import { DurableWaits, type WaitsOwner } from "./durable-waits.js";
-import { PayloadTarget, prepare, type Prepared } from "./entry.js";
+import { bodyBytesOf, prepare, type Prepared } from "./entry.js";
 import { CorewalError, mistake, outOfRange } from "./errors.js";
 import { readFault } from "./fault.js";
 import type { Guest } from "./guest.js";
+import { Producer } from "./producer.js";
 import { SpaceQueue, type QueueOwner } from "./space-queue.js";
 import type { Durability, Input, Wait, Writer, WriterOptions } from "./types.js";
 import { checkWait, KeepAlive, STRICTNESS, wordChange } from "./wait.js";
@@ -38,13 +37,10 @@ export interface LocalFlusher {
 
 const BLOCK_SLICE_MS = 100;
 
-const bodyBytesOf = (payloadBytes: number): number => ENTRY_HEADER_BYTES + ((payloadBytes + 7) & ~7);
-
 export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
   readonly stripe: number;
   readonly settledByFlusher: boolean;
-  private readonly generation: number;
-  private readonly target: PayloadTarget;
+  private readonly producer: Producer;
   private readonly waits = new DurableWaits(this);
   private readonly queue: SpaceQueue;
   private readonly keepAlive = new KeepAlive();
@@ -58,24 +54,21 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
   constructor(
     readonly core: Core,
     /** Thread id + 1. */
-    private readonly owner: number,
+    owner: number,
     private readonly options: WriterOptions,
     private readonly local: LocalFlusher | undefined,
     private readonly release: () => void,
     /** Of the opener's thread only. */
     private readonly guest?: Guest,
   ) {
-    this.target = new PayloadTarget(core.bytes);
     this.queue = new SpaceQueue(this, options.fullTimeoutMs);
     this.settledByFlusher = local !== undefined;
     if (core.x.log_state() === LOG_POISONED) throw this.poison();
     if (core.x.log_state() !== LOG_OPEN) {
       throw new CorewalError("COREWAL_STALE_HANDLE", "the log of this handle is closed: open it again and pass on the new handle");
     }
-    this.stripe = core.x.ring_claim(owner);
-    if (this.stripe < 0)
-      throw new CorewalError("COREWAL_NO_STRIPE", "every stripe has an owner: close a writer, or open the log with more stripes");
-    this.generation = core.x.ring_generation(this.stripe);
+    this.producer = new Producer(core, owner);
+    this.stripe = this.producer.stripe;
     local?.writers.add(this);
   }
 
@@ -112,15 +105,11 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     }
   }
 
-  /** Plain bytes are the common case and should cost nothing but the copy. 0 or less: the long way tells why. */
+  /** Plain bytes without detours. 0 or less: the long way tells why. */
   private putBytes(input: Uint8Array, bell: number): number {
     const { length } = input;
     if (length === 0 || length > this.options.maxEntryBytes || this.ended) return RING_FULL;
-    const { x } = this.core;
-    const at = x.ring_reserve_entry(this.stripe, this.generation, length, 0, KIND_DATA);
-    if (at <= 0) return at;
-    this.target.put(input, at);
-    const lsn = x.ring_publish_entry(this.stripe, this.generation, at, bell);
+    const lsn = this.producer.putBytes(input, KIND_DATA, bell);
     if (lsn > 0) this.last = lsn;
     return lsn;
   }
@@ -182,33 +171,10 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
 
   /** Reserves, copies, publishes. Returns the first LSN or a RING_* code. */
   put(group: Prepared[], bodyBytes: number, bell: number): number {
-    const { x } = this.core;
     if (this.ended) return RING_NOT_OPEN;
-    let lsn: number;
-    if (group.length === 1) {
-      const p = group[0]!;
-      const at = x.ring_reserve_entry(this.stripe, this.generation, p.payloadBytes, p.keyBytes, p.kind);
-      if (at <= 0) return at;
-      this.copyPayload(p, at);
-      lsn = x.ring_publish_entry(this.stripe, this.generation, at, bell);
-    } else {
-      const first = x.ring_reserve(this.stripe, this.generation, bodyBytes, group.length);
-      if (first <= 0) return first;
-      const seed = this.core.view.getInt32(CTL_ENTRY_SEED, true);
-      let at = first;
-      for (const p of group) {
-        this.copyPayload(p, x.entry_begin(at, p.payloadBytes, p.keyBytes, p.kind, this.stripe));
-        at = x.entry_end(seed, at);
-      }
-      lsn = x.ring_publish(this.stripe, this.generation, first, bell);
-    }
+    const lsn = this.producer.put(group, bodyBytes, bell);
     if (lsn > 0) this.last = lsn + group.length - 1;
     return lsn;
-  }
-
-  private copyPayload(p: Prepared, at: number): void {
-    if (p.keyBytes > 0) this.target.put(p.key, at);
-    if (p.payloadBytes > p.keyBytes) this.target.put(p.value, at + p.keyBytes);
   }
 
   /** Like put, but waits for space, blocking the thread. Returns the first LSN. */
@@ -335,7 +301,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
   end(): void {
     if (this.ended) return;
     this.ended = true;
-    this.core.x.ring_release(this.stripe, this.owner);
+    this.producer.release();
     this.local?.writers.delete(this);
     this.keepAlive.close();
     this.release();

@@ -193,9 +193,9 @@ export const MUTANTS: Mutant[] = [
   {
     name: "batch-entry-by-entry",
     file: "src/writer.ts",
-    find: "    let lsn: number;\n    if (group.length === 1) {",
+    find: "    const lsn = this.producer.put(group, bodyBytes, bell);",
     replace:
-      "    if (group.length > 1) return group.map((p) => this.put([p], bodyBytesOf(p.payloadBytes), bell))[0]!;\n    let lsn: number;\n    if (group.length === 1) {",
+      "    if (group.length > 1) return group.map((p) => this.put([p], bodyBytesOf(p.payloadBytes), bell))[0]!;\n    const lsn = this.producer.put(group, bodyBytes, bell);",
     why: "each entry of a batch is published for itself",
   },
   {
