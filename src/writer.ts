@@ -279,6 +279,11 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     this.keepAlive.hold(!this.ended && (this.waits.size > 0 || this.queue.length > 0));
   }
 
+  /** For those who follow the log in this thread; see Growth in read.ts. */
+  protected watch(lsn: number): { more: Promise<void>; cancel: () => void } {
+    return this.waits.watch(lsn);
+  }
+
   // --- the end ------------------------------------------------------------------------------------
 
   get closed(): Promise<void> {
@@ -363,7 +368,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     );
   }
 
-  private poison(): CorewalError {
+  protected poison(): CorewalError {
     const cause = readFault(this.core);
     return new CorewalError("COREWAL_POISONED", `the log stopped after a failure (${cause.message}): close it and open it again`, {
       cause,

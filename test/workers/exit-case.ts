@@ -76,6 +76,17 @@ const CASES = {
     await log.append("first");
     say("appended");
   },
+  /** Nobody but the follower has anything to wait for. */
+  async follower() {
+    const log = await openHere();
+    await log.append("first");
+    setTimeout(() => void log.append("second"), 50).unref();
+    for await (const { lsn } of log.read({ follow: true })) {
+      say(String(lsn));
+      if (lsn === 2) break;
+    }
+    say("ended");
+  },
   async "attached thread ends"() {
     const log = await openHere();
     const worker = startThread("attach-and", { handle: log.handle, then: "end" });
