@@ -50,7 +50,7 @@ import { takeLock } from "./lock.js";
 import { frameBytesMax, resolveOptions, writerOptions, type LogOptions, type ResolvedOptions } from "./options.js";
 import { threadEnd, workerStart, type StartedWorker } from "./process-hooks.js";
 import { ChainReader } from "./read.js";
-import { openReadOnly, PUMP } from "./read-only.js";
+import { openReadOnly, PUMP, type ReadOnlyEnvironment } from "./read-only.js";
 import { recoverChain, reportOf, type Recovered } from "./recover.js";
 import type { Storage } from "./storage.js";
 import { nodeStorage } from "./storage/node.js";
@@ -59,15 +59,14 @@ import { canWaitAsync, KeepAlive, wordChange } from "./wait.js";
 import { StripeWriter } from "./writer.js";
 
 /** Everything outside the log that a test may put in place of the real thing. */
-export interface Environment extends Chance {
-  storage: Storage;
+export interface Environment extends Chance, ReadOnlyEnvironment {
   lock: (directory: string) => { release(): void };
   /** A memory to use again; made new by default. */
   memory?: SharedMemory;
   /** Another build of the module, and its hook. */
   module?: CompiledModule;
   point?: (step: number) => void;
-  /** The inline flusher is pumped by the caller only. */
+  /** The inline flusher is pumped by the caller only, and so is a follower … */
   manual?: boolean;
   /** … and the opener is its guest, as it is a worker's, so that the simulator sees that way of flushing, too. */
   guest?: boolean;
@@ -110,7 +109,7 @@ export async function openLogWith(directory: string | URL, options: LogOptions |
   const path = directoryPath(directory);
   if (!canWaitAsync)
     throw new CorewalError("COREWAL_UNSUPPORTED", "this runtime has no Atomics.waitAsync: Node 20, Deno 2 or Bun 1.2 and later have it");
-  if (resolved.readOnly) return openReadOnly(path, environment.storage, environment.manual === true);
+  if (resolved.readOnly) return openReadOnly(path, environment);
   const { storage } = environment;
   if (surveyDirectory(storage, path) === "missing") {
     if (!resolved.createIfMissing)

@@ -28,17 +28,20 @@ function neverWrites(): never {
 }
 
 /** Recovers without changing anything; a live log may be rotated meanwhile, then it looks again. */
-export function recoverForReading(storage: Storage, directory: string): { found: Recovered; live: boolean } {
+export function recoverForReading(
+  storage: Storage,
+  directory: string,
+  mayBeLive: () => boolean = () => isLive(storage, directory),
+): { found: Recovered; live: boolean } {
   for (let attempt = 0; ; attempt++) {
     let live = false;
     let before = 0;
     try {
-      live = isLive(storage, directory);
+      live = mayBeLive();
       before = segmentNumbers(storage, directory)[0] ?? 0;
       return { found: recoverChain(storage, directory, live ? "live" : "read", neverWrites), live };
     } catch (error) {
-      const moved =
-        codeOf(error) === "COREWAL_CORRUPT" && (isLive(storage, directory) !== live || segmentNumbers(storage, directory)[0] !== before);
+      const moved = codeOf(error) === "COREWAL_CORRUPT" && (mayBeLive() !== live || segmentNumbers(storage, directory)[0] !== before);
       if (!moved || attempt >= 10) throw fromSystem(error, "reading the log", directory);
     }
   }
@@ -55,11 +58,18 @@ export function requireLog(storage: Storage, directory: string): void {
     );
 }
 
-/** `manual`: a follower looks for more only when it is pumped. */
-export function openReadOnly(directory: string, storage: Storage, manual: boolean): Log {
+export interface ReadOnlyEnvironment {
+  storage: Storage;
+  /** A follower looks for more only when it is pumped. */
+  manual?: boolean;
+  /** Somebody may be writing; otherwise the lock tells. */
+  live?: boolean;
+}
+
+export function openReadOnly(directory: string, { storage, manual = false, live }: ReadOnlyEnvironment): Log {
   const since = performance.now();
   requireLog(storage, directory);
-  const { found } = recoverForReading(storage, directory);
+  const { found } = recoverForReading(storage, directory, live === undefined ? undefined : () => live);
   return new ReadOnlyLog(storage, directory, found, performance.now() - since, manual);
 }
 

@@ -159,6 +159,8 @@ export class ChainReader {
 class Cursor {
   readonly file: StorageFile;
   scanner: SegmentScanner;
+  /** The segment's end was known when the scanner was made: what that has read ahead is final. */
+  private final = false;
 
   constructor(
     storage: Storage,
@@ -182,6 +184,7 @@ class Cursor {
   }
 
   private scan(start?: { offset: number; nextLsn: number }): SegmentScanner {
+    this.final = this.segment.end !== undefined;
     return new SegmentScanner(this.file, this.segment.header, this.segment.end ?? this.file.size(), start);
   }
 
@@ -195,9 +198,9 @@ class Cursor {
   /** The next frame, which is durable; undefined at the end of the segment. */
   next(): ReturnType<SegmentScanner["next"]> {
     // What stands behind the end of a segment does not exist, however valid it looked when it was read ahead.
-    if (this.segment.end !== undefined && this.scanner.limit > this.segment.end) this.rescan();
+    if (!this.final && this.segment.end !== undefined) this.rescan();
     let frame = this.scanner.next();
-    if (frame === undefined && (this.segment.end === undefined || this.scanner.limit < this.segment.end)) {
+    if (frame === undefined && !this.final) {
       // A segment that is being written: look again at what is there now.
       this.reader.after(this.segment);
       this.rescan();

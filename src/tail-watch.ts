@@ -194,12 +194,15 @@ export class TailWatch {
     this.nextLsn = next.parentLastLsn + 1;
   }
 
-  /** A promise behind a frame that is not valid: it was whole before that promise was written. */
+  /** Is there a promise behind the place where no valid frame is? Then one was there before that promise was written. */
   private search(file: StorageFile): void {
     const { offset } = this;
     const scanner = this.scanner(file, file.size());
     try {
-      if (scanner.evidence().promise < this.nextLsn) return;
+      const { promise, footer } = scanner.evidence();
+      // A writer may have been killed between the footer and the cut behind it.
+      if (footer !== undefined) this.lastLsn = Math.max(this.lastLsn, footer.lastLsn);
+      if (promise < this.nextLsn) return;
     } finally {
       scanner.close();
     }

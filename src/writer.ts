@@ -316,6 +316,8 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     try {
       if (this.core.x.log_state() === LOG_OPEN && (this.queue.length > 0 || this.waits.size > 0 || this.last > this.durableLsn))
         await this.sync();
+      // What was durable at once has woken nobody.
+      this.waits.settle();
       if (this.core.x.log_state() === LOG_POISONED) throw this.poison();
     } finally {
       this.end();
