@@ -163,7 +163,7 @@ export interface Writer extends AsyncDisposable {
 export interface Log extends Writer {
   /** For attachLog in any worker. */
   readonly handle: LogHandle;
-  /** Entries in LSN order up to the LSN that is durable now. */
+  /** Entries in LSN order up to the LSN that is durable now; with `follow` also those that become durable later. */
   read(options?: ReadOptions): AsyncIterable<Entry>;
   /** The same, many at a time: the fast way. */
   readBatches(options?: ReadOptions): AsyncIterable<Entry[]>;

@@ -109,3 +109,18 @@ export class OutsideFollower extends Follower {
     void this.log.close();
   }
 }
+
+/** Whoever follows in the process itself has seen everything durable. */
+export async function checkFollower(world: World, follower: Follower | undefined): Promise<void> {
+  // What the guest has flushed is told at the flusher's next step.
+  await world.pump(1);
+  if (world.disk.down) throw new Crashed();
+  if (!world.failed) await follower?.check();
+}
+
+/** … and whoever follows in another process what is promised; if there is nobody, somebody begins. */
+export async function checkFollowers(world: World, follower: Follower | undefined): Promise<void> {
+  await checkFollower(world, follower);
+  if (world.outside !== undefined) await world.outside.look();
+  else if (world.oracle.proven > 0) world.outside = await OutsideFollower.open(world, true);
+}

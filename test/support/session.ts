@@ -6,7 +6,7 @@ import { attachLog } from "../../src/log.js";
 import type { Durability, Log, Wait, Writer } from "../../src/types.js";
 import { checkBrokenReading, checkPoisoned, checkReading, expectRejection } from "./checks.js";
 import { haunt } from "./dead-thread.js";
-import { Follower, OutsideFollower } from "./follower.js";
+import { checkFollower, checkFollowers, Follower } from "./follower.js";
 import { inputOf, makeBatch, makeForgery, makeItem, makeTiny, scribble } from "./items.js";
 import { Violation, type Item, type Operation } from "./oracle.js";
 import { Crashed, settle, type World } from "./world.js";
@@ -77,7 +77,7 @@ export class Session {
     else if (roll < 84) await this.attach();
     else if (roll < 86) await this.detach(hand);
     else if (roll < 88) await checkReading(world, this.log);
-    else if (roll < 89) await this.follow();
+    else if (roll < 89) await checkFollowers(world, this.follower);
     else if (roll < 90) await this.readOnly();
     else if (roll < 91) await this.readBroken();
     else if (roll < 92) this.haunted ||= random.chance(0.5) && haunt(world, this.log);
@@ -295,24 +295,9 @@ export class Session {
     );
   }
 
-  /** Whoever follows has seen what is durable, or promised. */
-  private async follow(): Promise<void> {
-    const { world } = this;
-    await this.checkFollower();
-    if (world.outside !== undefined) await world.outside.look();
-    else if (world.oracle.proven > 0) world.outside = await OutsideFollower.open(world, true);
-  }
-
-  private async checkFollower(): Promise<void> {
-    // What the guest has flushed is told at the flusher's next step.
-    await this.world.pump(1);
-    if (this.world.disk.down) throw new Crashed();
-    if (!this.world.failed) await this.follower?.check();
-  }
-
   private async readBroken(): Promise<void> {
     // A follower comes to rest before, or it would meet the broken disk as well.
-    await this.checkFollower();
+    await checkFollower(this.world, this.follower);
     await checkBrokenReading(this.world, this.log);
   }
 
