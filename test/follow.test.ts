@@ -130,16 +130,16 @@ for (const flusher of FLUSHERS) {
 
 test("a follower in the thread of an appending loop lets everything else have its turn", async () => {
   const log = await openLog(freshPath("busy"), SMALL);
+  await log.append("first");
   let ticks = 0;
-  const timer = setInterval(() => ticks++, 1);
-  const batch = Array.from({ length: 20 }, () => "x");
-  await log.appendBatch(batch);
   let batches = 0;
+  let timer: NodeJS.Timeout | undefined;
   // There is always more: without a pause the timer would never come.
   for await (const entries of log.readBatches({ follow: true })) {
-    batches += entries.length > 0 ? 1 : 0;
+    batches += Math.min(entries.length, 1);
+    timer ??= setInterval(() => ticks++, 1);
     log.appendSync("more");
-    if (ticks > 3 || batches > 20_000) break;
+    if (ticks > 3 || batches > 3000) break;
   }
   clearInterval(timer);
   assert.ok(ticks > 3, `${batches} batches and ${ticks} ticks`);
