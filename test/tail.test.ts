@@ -93,7 +93,9 @@ test("tail --follow goes on with what another process appends, until Ctrl-C: exi
   await again.close();
   for (const { child, ended, err } of [tail, fromNow]) {
     child.kill("SIGINT");
-    assert.is(await within(ended), 0, err());
+    const code = await within(ended);
+    // Deno says of a child that it sent a signal to, whatever became of it, that the signal ended it.
+    if (process.versions["deno"] === undefined) assert.is(code, 0, err());
     assert.is(err(), "");
   }
   // Whenever the second one came to its place, it missed nothing from there on.
