@@ -51,6 +51,7 @@ class Writer {
 
   async close(): Promise<void> {
     await this.do("close");
+    this.child.stdin!.end();
     await within(this.ended);
   }
 
