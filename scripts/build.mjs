@@ -72,8 +72,6 @@ export function embed({ edit, wasmFile } = {}) {
       build.onLoad({ filter: /^corewal:flusher-worker$/, namespace: "corewal" }, async () => {
         const { outputFiles } = await esbuild.build({
           ...common,
-          // A script: see startThread in src/runtime.ts.
-          format: "cjs",
           entryPoints: [join(root, "src/flusher-worker.ts")],
           write: false,
           minify: true,

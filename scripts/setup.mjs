@@ -1,6 +1,6 @@
 // Everything that a fresh clone lacks: `node scripts/setup.mjs` installs, `node scripts/setup.mjs dist` also makes what
-// `npm run demo` runs, `node scripts/setup.mjs test` what `npm test` runs. Says one line for each thing that it has to
-// do, else nothing.
+// `npm run demo` runs, `node scripts/setup.mjs test` that and what `npm test` runs. Says one line for each thing that it
+// has to do, else nothing.
 
 import { spawnSync } from "node:child_process";
 import { readFileSync, readdirSync, statSync } from "node:fs";
@@ -66,6 +66,8 @@ async function dist() {
 }
 
 async function test() {
+  // The examples are tested against what is packed.
+  await dist();
   say("building the tests …");
   const { buildTests, buildWasm } = await builder();
   buildWasm("release");

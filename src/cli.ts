@@ -10,6 +10,7 @@ import { runWorker, workerRole } from "./cli/roles.js";
 const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command: Command }> }> = {
   append: { summary: "append each line of standard input as an entry", load: () => import("./cli/append.js") },
   dump: { summary: "print entries, in order", load: () => import("./cli/dump.js") },
+  tail: { summary: "print the last entries, and go on with what is appended", load: () => import("./cli/tail.js") },
   verify: { summary: "check every byte, change nothing", load: () => import("./cli/verify.js") },
   stat: { summary: "show segments, ranges, sizes and who holds the log", load: () => import("./cli/stat.js") },
   demo: {

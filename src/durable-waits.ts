@@ -87,6 +87,24 @@ export class DurableWaits {
     });
   }
 
+  /** For a reader: `more` resolves when `lsn` is durable, or will never be; `cancel` takes the wish back. Asks nothing of the flusher. */
+  watch(lsn: number): { more: Promise<void>; cancel: () => void } {
+    let waiter!: Waiter;
+    const more = new Promise<void>((resolve) => {
+      const done = (): void => resolve();
+      waiter = { lsn, value: undefined, resolve: done, reject: done };
+    });
+    this.waiters.add(waiter);
+    this.arm();
+    return {
+      more,
+      cancel: () => {
+        this.waiters.remove(waiter);
+        this.owner.changed();
+      },
+    };
+  }
+
   /** Blocks the thread until `lsn` is durable. */
   block(lsn: number, timeoutMs: number, pump: (() => void) | undefined): void {
     const { core, stripe } = this.owner;

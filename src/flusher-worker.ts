@@ -1,5 +1,5 @@
 // The flusher's worker: blocking I/O, blocking sleep, everything else through shared memory. It is
-// bundled into one script that needs only `node:` modules and started from its text (runtime.ts), which works
+// bundled into one module that needs only `node:` modules and started from its text (runtime.ts), which works
 // the same unbundled, bundled and in single-file binaries.
 
 import { randomBytes } from "node:crypto";

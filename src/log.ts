@@ -50,7 +50,7 @@ import { takeLock } from "./lock.js";
 import { frameBytesMax, resolveOptions, writerOptions, type LogOptions, type ResolvedOptions } from "./options.js";
 import { threadEnd, uncaught, workerStart, type StartedWorker } from "./process-hooks.js";
 import { ChainReader } from "./read.js";
-import { openReadOnly } from "./read-only.js";
+import { openReadOnly, PUMP, type ReadOnlyEnvironment } from "./read-only.js";
 import { recoverChain, reportOf, type Recovered } from "./recover.js";
 import { requireDurableNames, requireRuntime, warnOfWeakness } from "./runtime.js";
 import type { Storage } from "./storage.js";
@@ -60,15 +60,14 @@ import { KeepAlive, wordChange } from "./wait.js";
 import { StripeWriter } from "./writer.js";
 
 /** Everything outside the log that a test may put in place of the real thing. */
-export interface Environment extends Chance {
-  storage: Storage;
+export interface Environment extends Chance, ReadOnlyEnvironment {
   lock: (directory: string) => { release(): void };
   /** A memory to use again; made new by default. */
   memory?: SharedMemory;
   /** Another build of the module, and its hook. */
   module?: CompiledModule;
   point?: (step: number) => void;
-  /** The inline flusher is pumped by the caller only. */
+  /** The inline flusher is pumped by the caller only, and so is a follower … */
   manual?: boolean;
   /** … and the opener is its guest, as it is a worker's, so that the simulator sees that way of flushing, too. */
   guest?: boolean;
@@ -81,8 +80,7 @@ const realEnvironment: Environment = {
   randomBytes,
 };
 
-/** One step of an inline flusher; true if it did something. For tests. */
-export const PUMP = Symbol("corewal.pump");
+export { PUMP };
 /** Forgets the log as if the process had been killed. For tests. */
 export const ABANDON = Symbol("corewal.abandon");
 
@@ -111,7 +109,7 @@ export async function openLogWith(directory: string | URL, options: LogOptions |
   const resolved = resolveOptions(options);
   const path = directoryPath(directory);
   requireRuntime();
-  if (resolved.readOnly) return openReadOnly(path, environment.storage);
+  if (resolved.readOnly) return openReadOnly(path, environment);
   requireDurableNames();
   warnOfWeakness();
   const { storage } = environment;
@@ -181,19 +179,8 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
   } else {
     worker = await startWorker(core, start);
   }
-  // The copied segment grows; anything else that was found does not.
-  const reader = new ChainReader(
-    storage,
-    directory,
-    found.segments,
-    () => core.x.log_durable_lsn(),
-    found.copied !== undefined,
-    () => {
-      if (core.x.log_state() === LOG_CLOSED) throw new CorewalError("COREWAL_CLOSED", "the log is closed: open it again");
-    },
-  );
   const guest = worker === undefined && environment.guest !== true ? undefined : new Guest(core, storage, start, environment);
-  return new OpenLog({ core, options, id, drive, worker, reader, report, lock, guest });
+  return new OpenLog({ core, options, id, drive, worker, storage, directory, found, report, lock, guest });
 }
 
 interface Parts {
@@ -202,7 +189,9 @@ interface Parts {
   id: string;
   drive: InlineDrive | undefined;
   worker: { terminate(): Promise<unknown> } | undefined;
-  reader: ChainReader;
+  storage: Storage;
+  directory: string;
+  found: Recovered;
   report: RecoveryReport;
   lock: { release(): void };
   guest: Guest | undefined;
@@ -218,28 +207,45 @@ const STATES: Record<number, LogStats["state"]> = {
 class OpenLog extends StripeWriter implements Log {
   readonly handle: LogHandle;
   readonly recovery: RecoveryReport;
+  private readonly reader: ChainReader;
   private shut: Promise<void> | undefined;
   private readonly unhook: (() => void)[];
 
   constructor(private readonly parts: Parts) {
     super(parts.core, threadId + 1, writerOptions(parts.options), parts.drive, () => {}, parts.guest);
     this.recovery = parts.report;
+    const { core, storage, directory, found } = parts;
+    this.reader = new ChainReader(
+      storage,
+      directory,
+      found.segments,
+      () => core.x.log_durable_lsn(),
+      // The copied segment grows; anything else that was found does not.
+      found.copied !== undefined,
+      () => {
+        if (core.x.log_state() === LOG_CLOSED) throw new CorewalError("COREWAL_CLOSED", "the log is closed: open it again");
+      },
+      {
+        ended: () => (core.x.log_state() === LOG_POISONED ? this.poison() : core.x.log_state() === LOG_CLOSED),
+        watch: (lsn) => this.watch(lsn),
+      },
+    );
     this.handle = { corewal: 1, memory: parts.core.memory, module: parts.core.module, id: parts.id, options: writerOptions(parts.options) };
     this.unhook = [threadEnd.add(this.onExit), uncaught.add(this.onUncaught), workerStart.add(this.onWorker)];
   }
 
   read(options?: ReadOptions): AsyncIterable<Entry> {
-    return this.parts.reader.entries(options);
+    return this.reader.entries(options);
   }
   readBatches(options?: ReadOptions): AsyncIterable<Entry[]> {
-    return this.parts.reader.batches(options);
+    return this.reader.batches(options);
   }
   get(lsn: number): Promise<Entry | undefined> {
-    return this.parts.reader.get(lsn);
+    return this.reader.get(lsn);
   }
   replay(options?: Omit<ReadOptions, "from">): AsyncIterable<Entry> {
     // There are no checkpoints yet: a state is rebuilt from the beginning.
-    return this.parts.reader.entries(options);
+    return this.reader.entries(options);
   }
 
   stats(): LogStats {

@@ -1,5 +1,6 @@
 // A log opened for reading only: always possible, takes no lock, changes nothing. While another process
-// writes, it shows what that one has promised; otherwise everything valid up to the tear.
+// writes, it shows what that one has promised; otherwise everything valid up to the tear. Whoever follows it is shown
+// what is promised later (tail-watch.ts).
 
 import { threadId } from "node:worker_threads";
 import { surveyDirectory } from "./directory.js";
@@ -8,8 +9,12 @@ import { inspectLock } from "./lock.js";
 import { ChainReader } from "./read.js";
 import { recoverChain, reportOf, segmentNumbers, type Recovered } from "./recover.js";
 import type { Storage } from "./storage.js";
+import { TailWatch } from "./tail-watch.js";
 import { nodeStorage } from "./storage/node.js";
 import type { Entry, Log, LogHandle, LogStats, ReadOptions, RecoveryReport } from "./types.js";
+
+/** One step of an inline flusher, or one look of a follower; true if it did something. For tests. */
+export const PUMP = Symbol("corewal.pump");
 
 /** May somebody be writing? A simulated disk has no lock files, so nobody. */
 export function isLive(storage: Storage, directory: string): boolean {
@@ -23,17 +28,20 @@ function neverWrites(): never {
 }
 
 /** Recovers without changing anything; a live log may be rotated meanwhile, then it looks again. */
-export function recoverForReading(storage: Storage, directory: string): { found: Recovered; live: boolean } {
+export function recoverForReading(
+  storage: Storage,
+  directory: string,
+  mayBeLive: () => boolean = () => isLive(storage, directory),
+): { found: Recovered; live: boolean } {
   for (let attempt = 0; ; attempt++) {
     let live = false;
     let before = 0;
     try {
-      live = isLive(storage, directory);
+      live = mayBeLive();
       before = segmentNumbers(storage, directory)[0] ?? 0;
       return { found: recoverChain(storage, directory, live ? "live" : "read", neverWrites), live };
     } catch (error) {
-      const moved =
-        codeOf(error) === "COREWAL_CORRUPT" && (isLive(storage, directory) !== live || segmentNumbers(storage, directory)[0] !== before);
+      const moved = codeOf(error) === "COREWAL_CORRUPT" && (mayBeLive() !== live || segmentNumbers(storage, directory)[0] !== before);
       if (!moved || attempt >= 10) throw fromSystem(error, "reading the log", directory);
     }
   }
@@ -50,30 +58,31 @@ export function requireLog(storage: Storage, directory: string): void {
     );
 }
 
-export function openReadOnly(directory: string, storage: Storage): Log {
+export interface ReadOnlyEnvironment {
+  storage: Storage;
+  /** A follower looks for more only when it is pumped. */
+  manual?: boolean;
+  /** Somebody may be writing; otherwise the lock tells. */
+  live?: boolean;
+}
+
+export function openReadOnly(directory: string, { storage, manual = false, live }: ReadOnlyEnvironment): Log {
   const since = performance.now();
   requireLog(storage, directory);
-  const { found, live } = recoverForReading(storage, directory);
-  return new ReadOnlyLog(storage, directory, found, live, performance.now() - since);
+  const { found } = recoverForReading(storage, directory, live === undefined ? undefined : () => live);
+  return new ReadOnlyLog(storage, directory, found, performance.now() - since, manual);
 }
 
 class ReadOnlyLog implements Log {
   readonly lastLsn = 0;
-  readonly durableLsn: number;
   readonly recovery: RecoveryReport;
   readonly closed: Promise<void>;
   private readonly reader: ChainReader;
+  private readonly tail: TailWatch;
   private ended = false;
   private end!: () => void;
 
-  constructor(
-    storage: Storage,
-    directory: string,
-    private readonly found: Recovered,
-    live: boolean,
-    durationMs: number,
-  ) {
-    this.durableLsn = found.lastLsn;
+  constructor(storage: Storage, directory: string, found: Recovered, durationMs: number, manual: boolean) {
     this.closed = new Promise((resolve) => (this.end = resolve));
     this.recovery = reportOf(found, found, durationMs);
     this.reader = new ChainReader(
@@ -81,11 +90,19 @@ class ReadOnlyLog implements Log {
       directory,
       found.segments,
       () => this.durableLsn,
-      live,
+      true,
       () => {
-        if (this.ended) throw new CorewalError("COREWAL_CLOSED", "the log is closed: open it again");
+        if (this.ended) throw this.refuse();
       },
+      { ended: () => this.ended, watch: (lsn) => this.tail.watch(lsn) },
     );
+    const { endOffset } = found.segments.at(-1)!;
+    this.tail = new TailWatch(storage, directory, this.reader, endOffset, found.lastLsn, manual);
+  }
+
+  /** Grows while somebody follows. */
+  get durableLsn(): number {
+    return this.tail.lastLsn;
   }
 
   private refuse(): CorewalError {
@@ -133,7 +150,6 @@ class ReadOnlyLog implements Log {
   }
 
   stats(): LogStats {
-    const tail = this.found.segments.at(-1)!;
     return {
       lastLsn: this.durableLsn,
       durableLsn: this.durableLsn,
@@ -145,7 +161,7 @@ class ReadOnlyLog implements Log {
       voidLsns: 0,
       revokedWriters: 0,
       segmentsBegun: 0,
-      segment: { number: tail.header.number, offset: tail.endOffset },
+      segment: this.tail.place,
       fsyncMs: { mean: 0, max: 0, p50: 0, p99: 0 },
       stripes: { total: 0, used: 0 },
       ringBytesUsed: 0,
@@ -155,10 +171,17 @@ class ReadOnlyLog implements Log {
 
   close(): Promise<void> {
     this.ended = true;
+    this.tail.close();
     this.end();
     return Promise.resolve();
   }
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  [PUMP](): boolean {
+    const before = this.durableLsn;
+    this.tail.look();
+    return this.durableLsn > before;
   }
 }

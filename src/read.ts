@@ -1,5 +1,8 @@
-// Reading entries back from the segment files, in LSN order, up to what is durable now. Every frame is
-// checked whole before one of its entries is given out.
+// Reading entries back from the segment files, in LSN order, up to what is durable now, or, following, as it
+// becomes durable. Every frame is checked whole before one of its entries is given out.
+//
+// A follower never looks at bytes that are not durable, so what is half written is nothing to it; it must never
+// give out an LSN twice or leave one out, wherever segments end.
 
 import type { ChainSegment } from "./chain.js";
 import { segmentPath } from "./chain.js";
@@ -7,15 +10,24 @@ import { codeOf, CorewalError, fromSystem, mistake, outOfRange } from "./errors.
 import { decodeEntries } from "./entry.js";
 import { damaged, withFile } from "./recover.js";
 import { SegmentScanner } from "./scan.js";
-import { INDEX_STRIDE_BYTES, type SegmentHeader } from "./segment.js";
+import { corrupt, INDEX_STRIDE_BYTES, type SegmentHeader } from "./segment.js";
 import type { Storage, StorageFile } from "./storage.js";
 import type { Entry, ReadOptions } from "./types.js";
+import { limitWait } from "./wait.js";
 
 /** Entries in one batch, about. */
 const BATCH_ENTRIES = 1024;
 
+/** How a follower learns that there is more to read. */
+export interface Growth {
+  /** Nothing will come any more: true if the log was closed, the error if it stopped with one. */
+  ended(): boolean | Error;
+  /** `more` resolves when `lsn` may be read, or the log has ended; rejects if looking for it fails. `cancel` takes the wish back. */
+  watch(lsn: number): { more: Promise<void>; cancel: () => void };
+}
+
 /** One segment as a reader knows it. */
-interface Known {
+export interface Known {
   header: SegmentHeader;
   /** Where its frames end; undefined while it is being written. */
   end: number | undefined;
@@ -30,11 +42,13 @@ export class ChainReader {
     private readonly storage: Storage,
     private readonly directory: string,
     segments: ChainSegment[],
-    /** Entries up to here may be shown. */
-    private readonly durableLsn: () => number,
+    /** Entries up to here may be shown. @internal */
+    readonly durableLsn: () => number,
     /** The last segment grows, others may follow it. */
     growing: boolean,
-    private readonly check: () => void,
+    /** Throws if the log is closed. @internal */
+    readonly check: () => void,
+    /** @internal */ readonly growth: Growth,
   ) {
     this.known = segments.map((s, i) => ({
       header: s.header,
@@ -44,8 +58,8 @@ export class ChainReader {
   }
 
   batches(options: ReadOptions = {}): AsyncIterable<Entry[]> {
-    const { from, to, internal, signal } = checkOptions(options);
-    return { [Symbol.asyncIterator]: () => new BatchIterator(this, from, to, internal, signal) };
+    const checked = checkOptions(options);
+    return { [Symbol.asyncIterator]: () => new BatchIterator(this, checked) };
   }
 
   /** Entries one by one: a loop over batches, without the cost of an async generator for each. */
@@ -56,16 +70,26 @@ export class ChainReader {
         const source = batches[Symbol.asyncIterator]();
         let batch: Entry[] = [];
         let at = 0;
+        /** Of several calls that wait for a batch, the last one: each takes its turn. */
+        let turn: Promise<unknown> | undefined;
         const end: IteratorResult<Entry> = { done: true, value: undefined };
+        const take = async (): Promise<IteratorResult<Entry>> => {
+          if (at === batch.length) {
+            const result = await source.next();
+            if (result.done) return end;
+            batch = result.value;
+            at = 0;
+          }
+          return { done: false, value: batch[at++]! };
+        };
         return {
           next(): Promise<IteratorResult<Entry>> {
-            if (at < batch.length) return Promise.resolve({ done: false, value: batch[at++]! });
-            return source.next().then((result) => {
-              if (result.done) return end;
-              batch = result.value;
-              at = 1;
-              return { done: false, value: batch[0]! };
-            });
+            if (turn === undefined && at < batch.length) return Promise.resolve({ done: false, value: batch[at++]! });
+            const mine = turn === undefined ? take() : turn.then(take, take);
+            const over = (): void => void (turn === mine && (turn = undefined));
+            turn = mine;
+            mine.then(over, over);
+            return mine;
           },
           async return(): Promise<IteratorResult<Entry>> {
             batch = [];
@@ -83,11 +107,6 @@ export class ChainReader {
     return undefined;
   }
 
-  /** @internal */ durable(): number {
-    this.check();
-    return this.durableLsn();
-  }
-
   /** The segment that holds `lsn`, opened at a frame at or before it; undefined if the log has none. @internal */
   open(lsn: number): Cursor | undefined {
     if (this.known.length === 0 && !this.append(1)) return undefined;
@@ -97,6 +116,11 @@ export class ChainReader {
       if (at === this.known.length - 1 && this.append(this.known[at]!.header.number + 1)) continue;
       return new Cursor(this.storage, this.directory, this, this.known[at]!, lsn);
     }
+  }
+
+  /** The last segment so far. @internal */
+  last(): Known {
+    return this.known.at(-1)!;
   }
 
   /** The segment after this one, if there is one. @internal */
@@ -117,7 +141,13 @@ export class ChainReader {
     }
     const parent = this.known.at(-1);
     if (parent !== undefined) {
-      if (header.parentNumber !== parent.header.number || header.parentSalt !== parent.header.salt) return false;
+      if (header.parentNumber !== parent.header.number || header.parentSalt !== parent.header.salt)
+        throw corrupt(
+          `segment ${number} does not continue segment ${parent.header.number}`,
+          segmentPath(this.directory, header),
+          72,
+          header.parentLastLsn + 1,
+        );
       parent.end = header.parentEnd;
     }
     this.known.push({ header, end: undefined, index: [] });
@@ -129,6 +159,8 @@ export class ChainReader {
 class Cursor {
   readonly file: StorageFile;
   scanner: SegmentScanner;
+  /** The segment's end was known when the scanner was made: what that has read ahead is final. */
+  private final = false;
 
   constructor(
     storage: Storage,
@@ -152,18 +184,26 @@ class Cursor {
   }
 
   private scan(start?: { offset: number; nextLsn: number }): SegmentScanner {
+    this.final = this.segment.end !== undefined;
     return new SegmentScanner(this.file, this.segment.header, this.segment.end ?? this.file.size(), start);
+  }
+
+  /** Forgets what was read ahead, and how far the segment went then. */
+  private rescan(): void {
+    const { offset, nextLsn } = this.scanner;
+    this.scanner.close();
+    this.scanner = this.scan({ offset, nextLsn });
   }
 
   /** The next frame, which is durable; undefined at the end of the segment. */
   next(): ReturnType<SegmentScanner["next"]> {
+    // What stands behind the end of a segment does not exist, however valid it looked when it was read ahead.
+    if (!this.final && this.segment.end !== undefined) this.rescan();
     let frame = this.scanner.next();
-    if (frame === undefined && (this.segment.end === undefined || this.scanner.limit < this.segment.end)) {
+    if (frame === undefined && !this.final) {
       // A segment that is being written: look again at what is there now.
       this.reader.after(this.segment);
-      const { offset, nextLsn } = this.scanner;
-      this.scanner.close();
-      this.scanner = this.scan({ offset, nextLsn });
+      this.rescan();
       frame = this.scanner.next();
     }
     if (frame === undefined) {
@@ -186,16 +226,26 @@ class BatchIterator implements AsyncIterator<Entry[]> {
   private cursor: Cursor | undefined;
   private end = -1;
   private done = false;
+  /** The next LSN to give out. */
+  private at: number;
+  /** Following only: the call of next() before this one; whether it gave out a batch without waiting; ends its wait. */
+  private turn: Promise<unknown> = Promise.resolve();
+  private busy = false;
+  private wake: (() => void) | undefined;
 
   constructor(
     private readonly reader: ChainReader,
-    private readonly from: number,
-    private readonly to: number,
-    private readonly internal: boolean,
-    private readonly signal: AbortSignal | undefined,
-  ) {}
+    private readonly options: CheckedOptions,
+  ) {
+    this.at = options.from;
+  }
 
   next(): Promise<IteratorResult<Entry[]>> {
+    if (this.options.follow) {
+      const mine = this.turn.then(() => this.follow());
+      this.turn = mine.catch(() => {});
+      return mine;
+    }
     try {
       const batch = this.fill();
       if (batch.length > 0) return Promise.resolve({ done: false, value: batch });
@@ -209,32 +259,77 @@ class BatchIterator implements AsyncIterator<Entry[]> {
 
   return(): Promise<IteratorResult<Entry[]>> {
     this.stop();
+    this.wake?.();
     return Promise.resolve({ done: true, value: undefined });
+  }
+
+  /** The next batch, as soon as there is one. */
+  private async follow(): Promise<IteratorResult<Entry[]>> {
+    const { growth } = this.reader;
+    try {
+      // A log that grows as fast as it is read may not keep this thread from everything else.
+      if (this.busy) await new Promise(setImmediate);
+      while (!this.done) {
+        // Asked first: what became durable before the end is still given out.
+        const ended = growth.ended();
+        const value = this.fill();
+        this.busy = value.length > 0;
+        if (this.busy) return { done: false, value };
+        if (ended instanceof Error) throw ended;
+        if (ended || this.at > this.options.to) break;
+        await this.more(growth);
+      }
+      this.stop();
+      return { done: true, value: undefined };
+    } catch (error) {
+      this.stop();
+      throw fromSystem(error, "following the log");
+    }
+  }
+
+  /** Waits for entries behind those that were given out, for the end of the log, an abort or return(). */
+  private async more(growth: Growth): Promise<void> {
+    const { signal } = this.options;
+    const stopped = new Promise<void>((resolve) => (this.wake = resolve));
+    const done = limitWait({ signal }, undefined, () => this.wake?.());
+    const { more, cancel } = growth.watch(this.at);
+    try {
+      await Promise.race([more, stopped]);
+    } finally {
+      this.wake = undefined;
+      cancel();
+      done();
+    }
   }
 
   private fill(): Entry[] {
     const batch: Entry[] = [];
     if (this.done) return batch;
-    if (this.signal?.aborted) throw new CorewalError("COREWAL_ABORTED", "reading was aborted", { cause: this.signal.reason });
-    const durable = this.reader.durable();
-    // The first call decides how far this reading goes.
-    if (this.end < 0) this.end = Math.min(this.to, durable);
+    const { to, internal, signal, follow } = this.options;
+    if (signal?.aborted) throw new CorewalError("COREWAL_ABORTED", "reading was aborted", { cause: signal.reason });
+    // The first call decides how far this reading goes, unless it follows; then it also outlives the log's close.
+    if (this.end < 0 || !follow) this.reader.check();
+    if (this.end < 0 || follow) this.end = Math.min(to, this.reader.durableLsn());
     if (this.cursor === undefined) {
-      if (this.from > this.end) return batch;
-      this.cursor = this.reader.open(this.from);
+      if (this.at > this.end) return batch;
+      this.cursor = this.reader.open(this.at);
       if (this.cursor === undefined) return batch;
     }
     while (batch.length < BATCH_ENTRIES && this.cursor.scanner.nextLsn <= this.end) {
       const frame = this.cursor.next();
       if (frame === undefined) {
-        const next = this.reader.after(this.cursor.segment);
-        if (next === undefined) break;
-        const nextLsn: number = this.cursor.scanner.nextLsn;
+        const { segment, scanner, file } = this.cursor;
+        const next = this.reader.after(segment);
+        if (next === undefined || scanner.nextLsn <= next.header.parentLastLsn) throw damaged(scanner, file.path);
         this.leave();
-        this.cursor = this.reader.open(nextLsn)!;
-      } else if (frame.header.firstLsn + frame.header.lsns > this.from) {
-        decodeEntries(this.cursor.scanner.window, frame.at, frame.header, this.from, this.end, this.internal, batch);
+        this.cursor = this.reader.open(this.at)!;
+        continue;
       }
+      const { scanner } = this.cursor;
+      if (scanner.nextLsn <= this.at) continue;
+      decodeEntries(scanner.window, frame.at, frame.header, this.at, this.end, internal, batch);
+      // Frames that were copied forward are met again in the next segment.
+      this.at = scanner.nextLsn;
     }
     return batch;
   }
@@ -251,10 +346,18 @@ class BatchIterator implements AsyncIterator<Entry[]> {
   }
 }
 
-function checkOptions(o: ReadOptions): { from: number; to: number; internal: boolean; signal: AbortSignal | undefined } {
+interface CheckedOptions {
+  from: number;
+  to: number;
+  follow: boolean;
+  internal: boolean;
+  signal: AbortSignal | undefined;
+}
+
+function checkOptions(o: ReadOptions): CheckedOptions {
   if (typeof o !== "object" || o === null)
-    throw mistake("COREWAL_INVALID_OPTION", "how to read is an object { from, to, internal, signal }");
-  const known = ["from", "to", "internal", "signal"];
+    throw mistake("COREWAL_INVALID_OPTION", "how to read is an object { from, to, follow, internal, signal }");
+  const known = ["from", "to", "follow", "internal", "signal"];
   for (const name of Object.keys(o))
     if (!known.includes(name))
       throw mistake("COREWAL_INVALID_OPTION", `option ${name} of reading does not exist; there are ${known.join(", ")}`);
@@ -265,9 +368,18 @@ function checkOptions(o: ReadOptions): { from: number; to: number; internal: boo
       throw outOfRange("COREWAL_INVALID_OPTION", `option ${name} is ${value}: an LSN is a whole number from 1 on`);
     return value;
   };
-  if (o.internal !== undefined && typeof o.internal !== "boolean")
-    throw mistake("COREWAL_INVALID_OPTION", `option internal is ${String(o.internal)}: it must be true or false`);
+  const flag = (name: string, value: boolean | undefined): boolean => {
+    if (value !== undefined && typeof value !== "boolean")
+      throw mistake("COREWAL_INVALID_OPTION", `option ${name} is ${String(value)}: it must be true or false`);
+    return value === true;
+  };
   if (o.signal !== undefined && !(o.signal instanceof AbortSignal))
     throw mistake("COREWAL_INVALID_OPTION", "option signal must be an AbortSignal");
-  return { from: lsn("from", o.from, 1), to: lsn("to", o.to, Infinity), internal: o.internal === true, signal: o.signal };
+  return {
+    from: lsn("from", o.from, 1),
+    to: lsn("to", o.to, Infinity),
+    follow: flag("follow", o.follow),
+    internal: flag("internal", o.internal),
+    signal: o.signal,
+  };
 }

@@ -21,7 +21,7 @@ export interface DenoFile {
 export type RuntimeName = "Node.js" | "Deno" | "Bun";
 
 /** Oldest versions that may open a log: [major, minor]. Older ones lack what the tests need, or were never tested. */
-export const OLDEST: Record<RuntimeName, readonly [number, number]> = { "Node.js": [20, 0], Deno: [2, 9], Bun: [1, 3] };
+export const OLDEST: Record<RuntimeName, readonly [number, number]> = { "Node.js": [20, 0], Deno: [2, 9], Bun: [1, 4] };
 
 export interface Runtime {
   name: RuntimeName;
@@ -123,13 +123,11 @@ export function warnOfWeakness(): void {
 // --- threads ------------------------------------------------------------------------------------------------------
 
 /**
- * Starts a thread from text: a CommonJS script that needs only node: modules. A data: URL works unbundled, in bundles and
- * in single binaries; Bun before 1.4 takes it for a file name, and `eval` works the same in all its versions.
+ * Starts a thread from the text of a module that needs only node: modules. A data: URL works unbundled, in bundles and in
+ * single binaries.
  */
 export function startThread(source: string, workerData: unknown): Worker {
+  const url = new URL(`data:text/javascript;base64,${Buffer.from(source).toString("base64")}`);
   // The host's flags may ask for loaders that such a module cannot use.
-  const options = { workerData, execArgv: [] };
-  if (runtime.name === "Bun") return new Worker(source, { ...options, eval: true });
-  const esm = `import{createRequire}from"node:module";const require=createRequire("file:///");${source}`;
-  return new Worker(new URL(`data:text/javascript;base64,${Buffer.from(esm).toString("base64")}`), options);
+  return new Worker(url, { workerData, execArgv: [] });
 }

@@ -40,6 +40,8 @@ export interface ScannedFrame {
 export type StopReason = "end" | "no header" | "cut short" | "wrong LSN" | "bad layout" | "bad entry headers" | "bad entry";
 
 const WINDOW_BYTES = 1024 * 1024;
+/** What is read first by whoever begins in the middle: mostly after one frame, or what has been added. */
+const FIRST_READ_BYTES = 16 * 1024;
 
 export class SegmentScanner {
   offset: number;
@@ -50,6 +52,8 @@ export class SegmentScanner {
   private filled = 0;
   private seedTerm = -1;
   private seed = 0;
+  /** How much is read at once, grows to the whole window. */
+  private ahead: number;
 
   /** Reads frames from the first one, or from `offset` where `nextLsn` is due, and none that ends behind `limit`. */
   constructor(
@@ -60,6 +64,7 @@ export class SegmentScanner {
   ) {
     this.offset = start?.offset ?? firstFrameOffset(segment.frameAlign);
     this.nextLsn = start?.nextLsn ?? segment.parentLastLsn + 1;
+    this.ahead = start === undefined ? WINDOW_BYTES : FIRST_READ_BYTES;
     // Small segments need small windows; opening many of them should not cost a megabyte each.
     const wanted = limit <= 65536 ? 65536 : WINDOW_BYTES;
     this.core = borrowWindow(wanted);
@@ -84,17 +89,10 @@ export class SegmentScanner {
       this.seedTerm = -1;
     }
     this.base = offset;
-    this.filled = readSome(
-      this.file,
-      this.core.bytes.subarray(WINDOW, WINDOW + Math.min(this.core.bytes.length - WINDOW, Math.max(this.limit - offset, 0))),
-      offset,
-    );
+    const some = Math.min(this.core.bytes.length - WINDOW, Math.max(this.limit - offset, 0), Math.max(bytes, this.ahead));
+    this.ahead *= 4;
+    this.filled = readSome(this.file, this.core.bytes.subarray(WINDOW, WINDOW + some), offset);
     return bytes <= this.filled ? WINDOW : 0;
-  }
-
-  /** Forgets what was read: a live file may have grown since. */
-  refresh(): void {
-    this.filled = 0;
   }
 
   /** The next valid frame, or undefined: then `offset` is where it should have been and `reason` says why it is not. */

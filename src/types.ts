@@ -101,6 +101,14 @@ export interface LogStats {
 export interface ReadOptions {
   from?: number;
   to?: number;
+  /**
+   * At the end, wait for what is appended next instead of ending. It ends behind `to`, by `break` or `return()`, and
+   * when the log is closed; it rejects with COREWAL_ABORTED by `signal` and COREWAL_POISONED if the log stops after a
+   * failure. While it waits it keeps the process alive. Default false.
+   * @example
+   * for await (const entry of log.read({ from: 1, follow: true })) console.log(entry.lsn);
+   */
+  follow?: boolean;
   /** Also the log's own control entries. */
   internal?: boolean;
   signal?: AbortSignal;
@@ -155,7 +163,7 @@ export interface Writer extends AsyncDisposable {
 export interface Log extends Writer {
   /** For attachLog in any worker. */
   readonly handle: LogHandle;
-  /** Entries in LSN order up to the LSN that is durable now. */
+  /** Entries in LSN order up to the LSN that is durable now; with `follow` also those that become durable later. */
   read(options?: ReadOptions): AsyncIterable<Entry>;
   /** The same, many at a time: the fast way. */
   readBatches(options?: ReadOptions): AsyncIterable<Entry[]>;

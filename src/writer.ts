@@ -254,6 +254,11 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     this.keepAlive.hold(!this.ended && (this.waits.size > 0 || this.queue.length > 0));
   }
 
+  /** For those who follow the log in this thread; see Growth in read.ts. */
+  protected watch(lsn: number): { more: Promise<void>; cancel: () => void } {
+    return this.waits.watch(lsn);
+  }
+
   // --- the end ------------------------------------------------------------------------------------
 
   get closed(): Promise<void> {
@@ -286,6 +291,8 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     try {
       if (this.core.x.log_state() === LOG_OPEN && (this.queue.length > 0 || this.waits.size > 0 || this.last > this.durableLsn))
         await this.sync();
+      // What was durable at once has woken nobody.
+      this.waits.settle();
       if (this.core.x.log_state() === LOG_POISONED) throw this.poison();
     } finally {
       this.end();
@@ -338,7 +345,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     );
   }
 
-  private poison(): CorewalError {
+  protected poison(): CorewalError {
     const cause = readFault(this.core);
     return new CorewalError("COREWAL_POISONED", `the log stopped after a failure (${cause.message}): close it and open it again`, {
       cause,

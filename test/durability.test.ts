@@ -234,7 +234,7 @@ test("ancestor A, per-write override: a stronger wish on an async log really fsy
 test("invariant 1: what recovery shows is synced before the first entry can be read", async () => {
   const { log } = await watched({}, freshPath("source"));
   for (let i = 0; i < 15; i++) await drive(log, log.append(`${i} ${"x".repeat(1500)}`));
-  const source = (log as unknown as { parts: { reader: { directory: string } } }).parts.reader.directory;
+  const source = (log as unknown as { parts: { directory: string } }).parts.directory;
   const crashed = freshPath("crashed");
   // As a crash leaves it: the last frame is covered by no promise.
   cpSync(source, crashed, { recursive: true, filter: (name) => !name.includes("corewal.lock") });

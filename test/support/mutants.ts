@@ -165,6 +165,21 @@ export const MUTANTS: Mutant[] = [
     replace: "parentEnd: copy?.end ?? parent?.endOffset ?? 0,",
     why: "copied frames exist twice: in the parent and in its child",
   },
+  // --- following ------------------------------------------------------------------------------------------
+  {
+    name: "follower-shows-what-is-valid",
+    file: "src/tail-watch.ts",
+    find: "this.lastLsn = Math.max(this.lastLsn, frame.header.durableLsn);",
+    replace: "this.lastLsn = Math.max(this.lastLsn, frame.header.firstLsn + frame.header.lsns - 1);",
+    why: "a follower in another process shows what was written and never promised, and may be lost",
+  },
+  {
+    name: "follower-shows-copies-again",
+    file: "src/read.ts",
+    find: "if (scanner.nextLsn <= this.at) continue;\n      decodeEntries(scanner.window, frame.at, frame.header, this.at,",
+    replace: "decodeEntries(scanner.window, frame.at, frame.header, this.options.from,",
+    why: "frames that were copied forward stand in two segments",
+  },
   // --- batches ------------------------------------------------------------------------------------------
   {
     name: "batch-split",

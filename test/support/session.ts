@@ -6,6 +6,7 @@ import { attachLog } from "../../src/log.js";
 import type { Durability, Log, Wait, Writer } from "../../src/types.js";
 import { checkBrokenReading, checkPoisoned, checkReading, expectRejection } from "./checks.js";
 import { haunt } from "./dead-thread.js";
+import { checkFollower, checkFollowers, Follower } from "./follower.js";
 import { inputOf, makeBatch, makeForgery, makeItem, makeTiny, scribble } from "./items.js";
 import { Violation, type Item, type Operation } from "./oracle.js";
 import { Crashed, settle, type World } from "./world.js";
@@ -28,6 +29,7 @@ export class Session {
   private haunted = false;
   private closing = false;
   private durableSeen: number;
+  private follower: Follower | undefined;
 
   constructor(
     private readonly world: World,
@@ -41,6 +43,7 @@ export class Session {
   end(): void {
     if (!this.alive) return;
     this.alive = false;
+    this.follower?.stop();
     // In a process that is killed, timers that keep it alive are gone as well.
     for (const { writer } of this.hands.slice(1)) (writer as Writer & { end?: () => void }).end?.();
   }
@@ -49,6 +52,7 @@ export class Session {
   async run(steps: number): Promise<void> {
     const { world } = this;
     if (world.random.chance(0.5)) for (let n = 1; n < world.config.writers; n++) await this.attach();
+    if (world.random.chance(0.4)) this.follower = new Follower(world, this.log);
     for (let i = 0; i < steps; i++) {
       await this.step();
       this.observe();
@@ -72,9 +76,10 @@ export class Session {
     else if (roll < 80) world.clockMs += random.pick([1, 5, 20, 1000, -3000]);
     else if (roll < 84) await this.attach();
     else if (roll < 86) await this.detach(hand);
-    else if (roll < 89) await checkReading(world, this.log);
+    else if (roll < 88) await checkReading(world, this.log);
+    else if (roll < 89) await checkFollowers(world, this.follower);
     else if (roll < 90) await this.readOnly();
-    else if (roll < 91) await checkBrokenReading(world, this.log);
+    else if (roll < 91) await this.readBroken();
     else if (roll < 92) this.haunted ||= random.chance(0.5) && haunt(world, this.log);
     else if (roll < 93) await this.forge();
     else if (roll < 95) await this.burst();
@@ -290,6 +295,12 @@ export class Session {
     );
   }
 
+  private async readBroken(): Promise<void> {
+    // A follower comes to rest before, or it would meet the broken disk as well.
+    await checkFollower(this.world, this.follower);
+    await checkBrokenReading(this.world, this.log);
+  }
+
   private async readOnly(): Promise<void> {
     if (this.world.oracle.proven > 0) await this.world.readOnly();
   }
@@ -362,6 +373,7 @@ export class Session {
       if (hand.queued.some((operation) => !operation.refused)) throw new Violation("the log is closed, but an append has no answer");
       world.oracle.prove(hand.last, "close()");
     }
+    await this.follower?.check("closed");
     if (world.isLocked) throw new Violation("the log is closed and still holds its lock");
     await expectRejection(log.append("late"), "COREWAL_CLOSED");
   }
@@ -378,6 +390,7 @@ export class Session {
       log,
       this.hands.map(({ writer }) => writer),
     );
+    await this.follower?.check("COREWAL_POISONED");
     this.observe();
   }
 

@@ -6,6 +6,7 @@ import { ABANDON } from "../../src/log.js";
 import { codeOf } from "../../src/errors.js";
 import { countKind, type Counts } from "./counts.js";
 import { checkDamage } from "./damage.js";
+import { OutsideFollower } from "./follower.js";
 import { Violation } from "./oracle.js";
 import { Session } from "./session.js";
 import { Crashed, settle, World } from "./world.js";
@@ -38,6 +39,7 @@ export async function simulate(seed: number, counts: Counts, trace?: (text: stri
     return `cycle ${cycle}: ${e instanceof Violation ? e.message : `unexpected ${codeOf(e) ?? ""} ${e.stack}`}`;
   } finally {
     world.log?.[ABANDON]();
+    world.outside?.stop();
   }
 }
 
@@ -53,6 +55,10 @@ function strike(world: World, counts: Counts, where: string): void {
 async function live(world: World, counts: Counts, wasClean: boolean): Promise<boolean> {
   const { random, disk } = world;
   if (random.chance(0.1) && world.oracle.proven > 0) await world.readOnly();
+  // What a killed process had written and not promised may still be lost.
+  if (world.outside === undefined && random.chance(0.1) && world.oracle.proven > 0 && !disk.lies)
+    world.outside = await OutsideFollower.open(world, false);
+  else if (random.chance(0.5)) await world.outside?.look();
   await recover(world, counts, wasClean);
   counts.cycles++;
 
@@ -118,6 +124,7 @@ async function afterFailure(world: World, counts: Counts, session: Session): Pro
   // From here on the disk works again, but the log must not believe it.
   if (random.chance(0.7)) world.disarm();
   await session.poisoned();
+  if (!disk.down) await world.outside?.look();
   if (random.chance(0.6)) {
     await session.closePoisoned();
     session.end();
@@ -158,6 +165,10 @@ async function recover(world: World, counts: Counts, wasClean: boolean): Promise
       }
       const entries = await world.readAll(log);
       oracle.recovered(entries, recovery.lastLsn);
+      // What is recovered is promised by that.
+      await world.outside?.look();
+      if ((world.outside?.log.durableLsn ?? recovery.lastLsn) !== recovery.lastLsn)
+        throw new Violation(`recovered up to LSN ${recovery.lastLsn}, and a follower is shown ${world.outside?.log.durableLsn}`);
       disk.crashAt = Infinity;
       disk.space = Infinity;
       return;

@@ -6,6 +6,7 @@ import { codeOf } from "../../src/errors.js";
 import type { LogOptions } from "../../src/options.js";
 import type { Entry, Log } from "../../src/types.js";
 import { Oracle, Violation } from "./oracle.js";
+import type { OutsideFollower } from "./follower.js";
 import { Random } from "./random.js";
 import { SimulatedDisk, NO_FAULTS, type Faults } from "./simulated-disk.js";
 
@@ -47,6 +48,8 @@ export class World {
   readonly config: Config;
   clockMs = 1_700_000_000_000;
   log: DrivenLog | undefined;
+  /** Another process that follows the log, through all lives of the one that writes. */
+  outside: OutsideFollower | undefined;
   /** Failures of the disk that the log has seen since it was opened. */
   failuresAtOpen = 0;
   /** Found in a callback; thrown at the next occasion. */
@@ -179,6 +182,7 @@ export class World {
     this.log?.[ABANDON]();
     this.log = undefined;
     this.locked = false;
+    if (power) this.outside = void this.outside?.stop();
     if (power) this.disk.reboot();
     else this.disk.restart();
     this.trace(power ? "power lost" : "process killed");

@@ -1,6 +1,7 @@
 // Processes that end in one way or another with a log open; exit.test.ts and lock.test.ts say what must be left.
 
 import { writeSync } from "node:fs";
+import { setTimeout as later } from "node:timers";
 import { attachLog, openLog } from "../../src/index.js";
 import type { LogOptions } from "../../src/options.js";
 import { startThread, task } from "../support/script.js";
@@ -75,6 +76,17 @@ const CASES = {
     const log = await openHere();
     await log.append("first");
     say("appended");
+  },
+  /** Nobody but the follower has anything to wait for. */
+  async follower() {
+    const log = await openHere();
+    await log.append("first");
+    later(() => void log.append("second"), 50).unref();
+    for await (const { lsn } of log.read({ follow: true })) {
+      say(String(lsn));
+      if (lsn === 2) break;
+    }
+    say("ended");
   },
   async "attached thread ends"() {
     const log = await openHere();

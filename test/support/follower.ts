@@ -1,0 +1,126 @@
+// Somebody who follows a log all the time, in the simulator: in the process that writes, or in another one that
+// outlives it. What it was shown is judged like any other reading, and must never have to be taken back.
+
+import { codeOf } from "../../src/errors.js";
+import { openLogWith, PUMP } from "../../src/log.js";
+import type { Storage, StorageFile } from "../../src/storage.js";
+import type { Entry, Log } from "../../src/types.js";
+import { Violation } from "./oracle.js";
+import { NO_FAULTS, type SimulatedDisk } from "./simulated-disk.js";
+import { Crashed, DIRECTORY, settle, type DrivenLog, type World } from "./world.js";
+
+export class Follower {
+  readonly entries: Entry[] = [];
+  private ended: unknown;
+  private readonly reading: AsyncIterator<Entry[]>;
+
+  constructor(
+    readonly world: World,
+    readonly log: Log,
+  ) {
+    this.reading = log.readBatches({ follow: true, internal: true })[Symbol.asyncIterator]();
+    this.run().then(
+      () => (this.ended = "closed"),
+      (error: unknown) => (this.ended = error),
+    );
+  }
+
+  private async run(): Promise<void> {
+    for (let next = await this.reading.next(); !next.done; next = await this.reading.next()) this.entries.push(...next.value);
+  }
+
+  /** Lets it read as far as it can: it pauses after each batch. Then it must have shown everything up to durableLsn. */
+  async check(ending?: "closed" | "COREWAL_POISONED"): Promise<void> {
+    for (let before = -1; before !== this.entries.length;) {
+      before = this.entries.length;
+      await new Promise(setImmediate);
+      await settle();
+    }
+    const { ended, world } = this;
+    if (world.disk.down) throw new Crashed();
+    const now = ended === undefined ? undefined : ended === "closed" ? ended : codeOf(ended);
+    if (now !== ending) throw new Violation(`a follower should be ${ending ?? "waiting"} and is ${now}: ${(ended as Error)?.stack}`);
+    world.oracle.judge(this.entries, this.log.durableLsn);
+  }
+
+  stop(): void {
+    void this.reading.return!();
+  }
+}
+
+/** The disk as another process has it: no failure, crash or end of the one that writes comes to it. */
+function outsideOf(disk: SimulatedDisk): Storage {
+  const calm = <T>(run: () => T): T => {
+    const { faults, crashAt, operations } = disk;
+    Object.assign(disk, { faults: { ...NO_FAULTS }, crashAt: Infinity });
+    try {
+      return run();
+    } finally {
+      Object.assign(disk, { faults, crashAt, operations });
+    }
+  };
+  const never = (): never => {
+    throw new Violation("a follower in another process changed something");
+  };
+  return {
+    list: (directory) => calm(() => disk.list(directory)),
+    open: (path, access) => {
+      if (access === "write") never();
+      const file = (): StorageFile => disk.open(path, "read");
+      calm(file);
+      return {
+        path,
+        read: (into, offset) => calm(() => file().read(into, offset)),
+        size: () => calm(() => file().size()),
+        write: never,
+        truncate: never,
+        sync: () => calm(() => file().sync()),
+        close: () => {},
+      };
+    },
+    syncDirectory: (path) => calm(() => disk.syncDirectory(path)),
+    create: never,
+    rename: never,
+    remove: never,
+    makeDirectory: never,
+  };
+}
+
+/** In another process, as long as the machine has power. */
+export class OutsideFollower extends Follower {
+  /** `live`: somebody may be writing, so that only what is promised is shown from the beginning. */
+  static async open(world: World, live: boolean): Promise<OutsideFollower> {
+    const environment = { ...world.environment(true), storage: outsideOf(world.disk), live };
+    const log = await openLogWith(DIRECTORY, { ...world.config.options, readOnly: true }, environment);
+    const follower = new OutsideFollower(world, log);
+    await follower.look();
+    return follower;
+  }
+
+  /** Looks once and reads. Whatever it is shown must stay. */
+  async look(): Promise<void> {
+    (this.log as DrivenLog)[PUMP]();
+    await this.check();
+    this.world.oracle.prove(this.log.durableLsn, "shown to a follower in another process");
+  }
+
+  override stop(): void {
+    super.stop();
+    void this.log.close();
+  }
+}
+
+/** Whoever follows in the process itself has seen everything durable. */
+export async function checkFollower(world: World, follower: Follower | undefined): Promise<void> {
+  // What the guest has flushed is told at the flusher's next step.
+  await world.pump(1);
+  if (world.disk.down) throw new Crashed();
+  if (!world.failed) await follower?.check();
+}
+
+/** … and whoever follows in another process what is promised; if there is nobody, somebody begins. */
+export async function checkFollowers(world: World, follower: Follower | undefined): Promise<void> {
+  await checkFollower(world, follower);
+  if (world.outside !== undefined) await world.outside.look();
+  else if (world.oracle.proven > 0) world.outside = await OutsideFollower.open(world, true);
+}
