@@ -1,6 +1,6 @@
 // Everything that a fresh clone lacks: `node scripts/setup.mjs` installs, `node scripts/setup.mjs dist` also makes what
-// `npm run demo` runs, `node scripts/setup.mjs test` what `npm test` runs. Says one line for each thing that it has to
-// do, else nothing.
+// `npm run demo` runs, `node scripts/setup.mjs test` what `npm test` runs, `peers` also what `npm run bench:peers`
+// runs. Says one line for each thing that it has to do, else nothing.
 
 import { spawnSync } from "node:child_process";
 import { readFileSync, readdirSync, statSync } from "node:fs";
@@ -29,19 +29,21 @@ function newest(path) {
   return Math.max(stat.mtimeMs, ...readdirSync(join(root, path)).map((name) => newest(join(path, name))));
 }
 
-/** npm writes node_modules/.package-lock.json last. */
-function install() {
-  const installed = changed("node_modules/.package-lock.json");
-  const locked = changed("package-lock.json");
-  if (locked === undefined) fail("package-lock.json is missing: this is no complete clone");
+/** What the lock file of a folder names. npm writes node_modules/.package-lock.json last. */
+function install(folder = "") {
+  const lock = join(folder, "package-lock.json");
+  const installed = changed(join(folder, "node_modules/.package-lock.json"));
+  const locked = changed(lock);
+  if (locked === undefined) fail(`${lock} is missing: this is no complete clone`);
   if (installed !== undefined && installed >= locked) return;
-  say(`npm ci (${installed === undefined ? "nothing is installed yet" : "package-lock.json has changed"}) …`);
+  say(`npm ci${folder && ` in ${folder}`} (${installed === undefined ? "nothing is installed yet" : `${lock} has changed`}) …`);
+  const cwd = join(root, folder);
   const flags = ["ci", "--no-audit", "--no-fund", "--loglevel=error"];
   // Called by npm: the same one again. Otherwise the one in the path, which is a script on Windows and needs a shell.
   const own = process.env.npm_execpath;
   const result = own?.endsWith("npm-cli.js")
-    ? spawnSync(process.execPath, [own, ...flags], { cwd: root, encoding: "utf8" })
-    : spawnSync("npm", flags, { cwd: root, encoding: "utf8", shell: process.platform === "win32" });
+    ? spawnSync(process.execPath, [own, ...flags], { cwd, encoding: "utf8" })
+    : spawnSync("npm", flags, { cwd, encoding: "utf8", shell: process.platform === "win32" });
   if (result.status === 0) return;
   process.stderr.write(`${result.stdout ?? ""}${result.stderr ?? ""}`);
   fail(`npm ci failed${result.error ? `: ${result.error.message}` : ""}`);
@@ -72,7 +74,13 @@ async function test() {
   await buildTests();
 }
 
-const JOBS = { dist, test };
+/** The contenders of `npm run bench:peers`, which nothing else needs. */
+async function peers() {
+  install("bench");
+  await test();
+}
+
+const JOBS = { dist, test, peers };
 const [name] = process.argv.slice(2);
 if (name !== undefined && !Object.hasOwn(JOBS, name)) {
   say(`there is no ${name} to make: node scripts/setup.mjs [${Object.keys(JOBS).join(" | ")}]`);
