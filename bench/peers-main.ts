@@ -13,7 +13,7 @@ const require = createRequire(new URL("package.json", folder));
 const versionOf = (name: string): string =>
   (JSON.parse(readFileSync(new URL(`node_modules/${name}/package.json`, folder), "utf8")) as { version: string }).version;
 
-const { seconds, ...options } = parseCommand(10);
+const { seconds, ...options } = parseCommand(20);
 const peers = [...lmdbPeers(require("lmdb") as Lmdb), classicLevelPeer(require("classic-level") as ClassicLevel)];
 const report = await benchPeers(peers, {
   ...options,
