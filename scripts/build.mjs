@@ -3,7 +3,7 @@
 
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { dirname, join, resolve, sep } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 
@@ -115,7 +115,7 @@ const files = (dir, end) =>
     .filter((f) => f.isFile() && f.name.endsWith(end))
     .map((f) => join(f.parentPath ?? f.path, f.name))
     // bench/ may have the peers' packages in it.
-    .filter((f) => !f.includes(`${sep}node_modules${sep}`));
+    .filter((f) => !relative(root, f).includes("node_modules"));
 
 /** What the tests, the simulator and the benches run: one bundle with shared chunks, so that each module exists once. */
 export async function buildTests() {
