@@ -66,6 +66,7 @@ export const STAT_SEGMENT_NUMBER = STAT_SEGMENTS + 8;
 export const STAT_SEGMENT_OFFSET = STAT_SEGMENT_NUMBER + 8;
 export const STAT_FSYNC_MS_TOTAL = STAT_SEGMENT_OFFSET + 8;
 export const STAT_FSYNC_MS_MAX = STAT_FSYNC_MS_TOTAL + 8;
+export const STAT_FSYNC_MS_LAST = STAT_FSYNC_MS_MAX + 8;
 /** i32 each, histogram of fsync times: bucket b counts those of up to 2^(b/3) microseconds. */
 export const STAT_FSYNC_BUCKETS = 640;
 export const STAT_FSYNC_BUCKET_COUNT = 80;

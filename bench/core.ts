@@ -6,7 +6,7 @@ import { WINDOW } from "../assembly/layout.js";
 import { crc32c, createRings, decodeEntries, encodeEntries } from "../src/core-index.js";
 import { entrySeed, windowCore } from "../src/core.js";
 import { verifyEntries } from "../src/entry.js";
-import { median, runtimeName } from "./measure.js";
+import { median, runtimeName } from "./rounds.js";
 
 export interface CoreFigure {
   name: string;

@@ -5,12 +5,12 @@
 
 import { spawnSync } from "node:child_process";
 import { cpus, release } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { root } from "./install.mjs";
 import { installRuntimes, runtimes } from "./runtimes.mjs";
 
-const script = join(dirname(dirname(fileURLToPath(import.meta.url))), "build/js/bench/core-round.js");
+const script = join(root, "build/js/bench/core-round.js");
 const { values } = parseArgs({
   options: {
     seconds: { type: "string", default: "90" },

@@ -3,11 +3,11 @@
 
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
+import { root } from "./install.mjs";
 
-export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const ESBUILD_TARGET = ["node20", "es2022"];
 
 function run(command, args) {
@@ -113,7 +113,9 @@ export async function buildDist() {
 const files = (dir, end) =>
   readdirSync(join(root, dir), { recursive: true, withFileTypes: true })
     .filter((f) => f.isFile() && f.name.endsWith(end))
-    .map((f) => join(f.parentPath ?? f.path, f.name));
+    .map((f) => join(f.parentPath ?? f.path, f.name))
+    // bench/ may have the peers' packages in it.
+    .filter((f) => !relative(root, f).includes("node_modules"));
 
 /** What the tests, the simulator and the benches run: one bundle with shared chunks, so that each module exists once. */
 export async function buildTests() {

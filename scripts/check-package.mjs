@@ -5,7 +5,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { publint } from "publint";
 import { formatMessage } from "publint/utils";
-import { packedProject, root, typeConfigs } from "./pack.mjs";
+import { root } from "./install.mjs";
+import { packedProject, typeConfigs } from "./pack.mjs";
 
 const TARBALL_BYTES_MAX = 200_000;
 const faults = [];

@@ -1,11 +1,10 @@
 // Formatter, linter, types, and what the build promises about the module: in seconds.
 
 import { spawnSync } from "node:child_process";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { buildWasm } from "./build.mjs";
+import { root } from "./install.mjs";
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = (name) => join(root, "node_modules", name);
 let failed = 0;
 

@@ -1,13 +1,11 @@
 // The runtimes that everything is tested on, beside the Node that runs this. They come from a lock file of their own
 // (scripts/runtimes), since in the root they would shadow `node`.
 
-import { existsSync, statSync } from "node:fs";
-import { spawnSync } from "node:child_process";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { install, root } from "./install.mjs";
 
-const folder = join(dirname(fileURLToPath(import.meta.url)), "runtimes");
-const modules = join(folder, "node_modules");
+const modules = join(root, "scripts/runtimes/node_modules");
 const node = (major) => ({ name: `node${major}`, command: join(modules, `node${major}/bin/node`), args: ["--enable-source-maps"] });
 
 /** Name, program, and what stands before a script's path. */
@@ -29,12 +27,4 @@ export function runtimeNamed(name) {
   return found;
 }
 
-/** Installs what is missing; says so. */
-export function installRuntimes() {
-  const changed = (path) => statSync(join(folder, path), { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  if (changed("node_modules/.package-lock.json") >= changed("package-lock.json")) return;
-  process.stderr.write("setup: npm ci in scripts/runtimes (about 1 GB) …\n");
-  const flags = ["ci", "--no-audit", "--no-fund", "--loglevel=error"];
-  const { status, error } = spawnSync("npm", flags, { cwd: folder, stdio: ["ignore", "inherit", "inherit"] });
-  if (status !== 0) throw new Error(`npm ci in scripts/runtimes failed${error === undefined ? "" : `: ${error.message}`}`);
-}
+export const installRuntimes = () => install("scripts/runtimes");

@@ -2,11 +2,10 @@
 // and 26, Deno and Bun, then what several of them do with one log. Needs the tests as built by setup.mjs.
 
 import { spawn } from "node:child_process";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+import { root } from "./install.mjs";
 import { installRuntimes, runtimeNamed } from "./runtimes.mjs";
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const SIMULATOR_SECONDS = 20;
 const names = process.argv.length > 2 ? process.argv.slice(2) : ["node20", "node26", "deno", "bun"];
 

@@ -7,12 +7,11 @@
 
 import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { root } from "./install.mjs";
 import { installedRuntimes, runtimeNamed } from "./runtimes.mjs";
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { values, positionals: patterns } = parseArgs({ options: { runtime: { type: "string" } }, allowPositionals: true });
 const { command, args } =
   values.runtime === undefined ? { command: process.execPath, args: ["--enable-source-maps"] } : runtimeNamed(values.runtime);

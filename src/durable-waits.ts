@@ -3,7 +3,7 @@
 //
 // It must never resolve a promise before the durable LSN covers it.
 
-import { CTL_WAKE, LOG_CLOSED, LOG_POISONED } from "../assembly/layout.js";
+import { CTL_WAKE, LOG_CLOSED, LOG_POISONED, STAT_FSYNC_MS_LAST } from "../assembly/layout.js";
 import type { Core } from "./core.js";
 import type { Wait } from "./types.js";
 import { limitWait, timedOut, wordChange } from "./wait.js";
@@ -23,8 +23,16 @@ export interface WaitsOwner {
   changed(): void;
 }
 
-/** Enough for a frame that is worth an fsync; measured: fewer gain nothing, more leave the disk idle meanwhile. */
-const BURST = 128;
+/** The clock is not free: a long turn looks at it once in so many appends. */
+const CLOCK_APPENDS = 64;
+
+/** The ends of the promise that was made last: one function for all of them saves a closure for each append. */
+let resolve: (value: unknown) => void;
+let reject: (error: unknown) => void;
+const takeEnds = (res: (value: never) => void, rej: (error: unknown) => void): void => {
+  resolve = res as (value: unknown) => void;
+  reject = rej;
+};
 
 export class DurableWaits {
   private readonly waiters = new WaiterQueue();
@@ -32,8 +40,9 @@ export class DurableWaits {
   private demandGroup = 0;
   private demandSync = 0;
   private demandScheduled = false;
-  /** Since the last one was sent. */
+  /** Since the first of them that was not sent yet. */
   private demands = 0;
+  private demandsSince = 0;
 
   constructor(private readonly owner: WaitsOwner) {}
 
@@ -42,49 +51,60 @@ export class DurableWaits {
   }
 
   /**
-   * Tells the flusher what is waited for: once for everything that this turn of the event loop appends, or
-   * for each BURST of it, so that a long turn and the disk work side by side.
+   * Tells the flusher what is waited for: once for everything that this turn of the event loop appends. A turn
+   * that goes on for as long as an fsync takes does so in between, so that it and the disk work side by side; a
+   * shorter one would only be split into two frames, the second of which waits for both fsyncs.
    */
   demand(lsn: number, immediate: boolean): void {
     if (immediate) this.demandSync = Math.max(this.demandSync, lsn);
     else this.demandGroup = Math.max(this.demandGroup, lsn);
-    if (++this.demands === BURST && !this.owner.settledByFlusher) {
-      this.sendDemand();
+    if (this.demandScheduled) {
+      if (++this.demands % CLOCK_APPENDS === 0 && !this.owner.settledByFlusher && this.longTurn()) this.sendDemand();
       return;
     }
-    if (this.demandScheduled) return;
     this.demandScheduled = true;
+    this.demands = 1;
     // Behind the continuations that are about to run, so that what they append shares the frame.
-    if (this.owner.settledByFlusher) queueMicrotask(this.sendDemand);
-    else process.nextTick(this.sendDemand);
+    if (this.owner.settledByFlusher) {
+      queueMicrotask(this.sendDemand);
+    } else {
+      this.demandsSince = performance.now();
+      process.nextTick(this.sendDemand);
+    }
+  }
+
+  private longTurn(): boolean {
+    return performance.now() - this.demandsSince > this.owner.core.f64[STAT_FSYNC_MS_LAST >> 3]!;
   }
 
   private readonly sendDemand = (): void => {
     this.demandScheduled = false;
-    this.demands = 0;
     const { core, stripe } = this.owner;
     if (this.demandGroup > 0) core.x.ring_demand(stripe, this.demandGroup, 0);
     if (this.demandSync > 0) core.x.ring_demand(stripe, this.demandSync, 1);
     this.demandGroup = this.demandSync = 0;
+    // Only now: the flusher is at work meanwhile.
+    this.arm();
   };
 
-  /** Resolves with `value` when `lsn` is durable. */
+  /** Resolves with `value` when `lsn` is durable, which must have been demanded. */
   waitFor<T>(lsn: number, value: T, wait: Wait | undefined): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const waiter: Waiter = { lsn, value, resolve: resolve as (value: unknown) => void, reject };
-      this.waiters.add(waiter);
-      if (wait !== undefined) {
-        const done = limitWait(wait, lsn, (error) => {
-          this.waiters.remove(waiter);
-          this.owner.changed();
-          reject(error);
-        });
-        const { resolve: settle, reject: fail } = waiter;
-        waiter.resolve = (v) => (done(), settle(v));
-        waiter.reject = (error) => (done(), fail(error));
-      }
-      this.arm();
+    const promise = new Promise<T>(takeEnds);
+    const waiter: Waiter = { lsn, value, resolve, reject };
+    this.waiters.add(waiter);
+    if (wait !== undefined) this.limit(waiter, wait);
+    return promise;
+  }
+
+  private limit(waiter: Waiter, wait: Wait): void {
+    const { lsn, resolve: settle, reject: fail } = waiter;
+    const done = limitWait(wait, lsn, (error) => {
+      this.waiters.remove(waiter);
+      this.owner.changed();
+      fail(error);
     });
+    waiter.resolve = (v) => (done(), settle(v));
+    waiter.reject = (error) => (done(), fail(error));
   }
 
   /** For a reader: `more` resolves when `lsn` is durable, or will never be; `cancel` takes the wish back. Asks nothing of the flusher. */
@@ -137,7 +157,7 @@ export class DurableWaits {
 
   /** Sees to it that settle() runs at the next wake-up, as long as somebody waits. */
   private arm(): void {
-    if (this.waiters.size === 1) this.owner.changed();
+    this.owner.changed();
     if (this.armed || this.owner.settledByFlusher) return;
     const { i32 } = this.owner.core;
     for (;;) {

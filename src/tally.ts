@@ -6,6 +6,7 @@ import {
   STAT_FSYNCS,
   STAT_FSYNC_BUCKETS,
   STAT_FSYNC_BUCKET_COUNT,
+  STAT_FSYNC_MS_LAST,
   STAT_FSYNC_MS_MAX,
   STAT_FSYNC_MS_TOTAL,
   STAT_PAYLOAD_BYTES,
@@ -29,6 +30,7 @@ export function timedSync(core: Core, file: StorageFile): void {
   count(core, STAT_FSYNCS, 1);
   count(core, STAT_FSYNC_MS_TOTAL, ms);
   const { f64, i32 } = core;
+  f64[STAT_FSYNC_MS_LAST >> 3] = ms;
   if (ms > f64[STAT_FSYNC_MS_MAX >> 3]!) f64[STAT_FSYNC_MS_MAX >> 3] = ms;
   const bucket = Math.min(STAT_FSYNC_BUCKET_COUNT - 1, Math.max(0, Math.ceil(3 * Math.log2(ms * 1000))));
   i32[(STAT_FSYNC_BUCKETS >> 2) + bucket]!++;

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { coreRound } from "../bench/core.js";
-import { runtimeName } from "../bench/measure.js";
+import { runtimeName } from "../bench/rounds.js";
 
 const FIGURES = 34;
 

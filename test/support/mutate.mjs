@@ -9,7 +9,8 @@ import { basename, join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import * as esbuild from "esbuild";
-import { buildWasm, common, embed, root } from "../../scripts/build.mjs";
+import { buildWasm, common, embed } from "../../scripts/build.mjs";
+import { root } from "../../scripts/install.mjs";
 
 const { values } = parseArgs({
   options: { only: { type: "string" }, seconds: { type: "string", default: "60" }, seed: { type: "string", default: "1" } },
