@@ -47,13 +47,15 @@ async function convert() {
 
 /** Every error code has a heading in the README, and nobody names one that does not exist. */
 function codeFaults(project) {
-  const known = new Set(project.getChildByName(["corewal", "ErrorCode"]).type.types.map(({ value }) => value));
+  const { types, elementSummaries } = project.getChildByName(["corewal", "ErrorCode"]).type;
+  const known = new Set(types.map(({ value }) => value));
   const headings = [...readFileSync(join(root, "README.md"), "utf8").matchAll(/^### (COREWAL_\w+)$/gm)].map(([, code]) => code);
   const named = project
     .getReflectionsByKind(ReflectionKind.All)
     .flatMap(({ comment }) => (comment === undefined ? [] : [...comment.summary, ...comment.blockTags.flatMap((tag) => tag.content)]))
     .flatMap(({ text }) => text.match(/COREWAL_\w+/g) ?? []);
   return [
+    ...types.filter((_, i) => !elementSummaries?.[i]?.length).map(({ value }) => `${value} has no docstring`),
     ...[...known].filter((code) => !headings.includes(code)).map((code) => `README.md has no heading for ${code}`),
     ...[...new Set([...headings, ...named])].filter((code) => !known.has(code)).map((code) => `there is no error code ${code}`),
   ];

@@ -33,9 +33,9 @@ export function examplesIn(project) {
 
 const blocks = (markdown) => [...markdown.matchAll(/^```(?:js|ts)\n(.*?)^```/gms)].map(([, code]) => code);
 
-/** Everything that an entry point exports. */
+/** Everything that an entry point exports, but what it has from another one. */
 function importOf(module) {
-  const names = module.children.map((c) => (c.kindOf(VALUES) ? c.name : `type ${c.name}`));
+  const names = module.children.filter((c) => !c.isReference()).map((c) => (c.kindOf(VALUES) ? c.name : `type ${c.name}`));
   return `import { ${names.join(", ")} } from "${module.name}";`;
 }
 
