@@ -1,7 +1,7 @@
 // The examples in docstrings and in the README, as programs: compiled as strictly as a user may, and run.
 
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import * as esbuild from "esbuild";
@@ -118,7 +118,8 @@ for (const name of names) {
   const cwd = mkdtempSync(join(tmpdir(), "corewal-examples-"));
   try {
     const { status, stderr } = spawnSync(process.execPath, [join(OUT, "js/main.js")], { cwd, encoding: "utf8", timeout: 60_000 });
-    return status === 0 ? [] : [`an example fails when it runs:\n${stderr}`];
+    // Each makes its directory as it begins, so the last one is the one that never ended.
+    return status === 0 ? [] : [`an example fails when it runs:\n${stderr || `${readdirSync(cwd).sort().at(-1)} does not end`}`];
   } finally {
     rmSync(cwd, { recursive: true, force: true });
   }
