@@ -1,4 +1,4 @@
-// Formatter, linter, types, and what the build promises about the module: in seconds.
+// Formatter, linter, types, documents, and what the build promises about the module: in seconds.
 
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
@@ -12,6 +12,7 @@ for (const [what, file, ...args] of [
   ["format", bin("prettier/bin/prettier.cjs"), "--check", "--log-level", "warn", "."],
   ["types", bin("typescript/bin/tsc"), "-p", "."],
   ["lint", bin("eslint/bin/eslint.js"), "--max-warnings", "0", "src", "test", "bench", "scripts"],
+  ["docs", join(root, "scripts/docs.mjs"), "--check"],
 ]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, [file, ...args], { cwd: root, encoding: "utf8" });
   console.log(`${status === 0 ? "ok  " : "FAIL"} ${what}`);

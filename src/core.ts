@@ -44,8 +44,15 @@ export interface CoreExports {
 // The global WebAssembly types are only in TypeScript's DOM library; declarations that users compile against
 // must not need it.
 
-/** A WebAssembly.Memory that is shared. */
+/**
+ * A WebAssembly.Memory that is shared: structurally, since the name is in TypeScript's DOM library only.
+ *
+ * @example
+ * const memory: SharedMemory = createRings({ stripes: 1 }).memory;
+ * console.log(memory.buffer.byteLength);
+ */
 export interface SharedMemory {
+  /** All of its bytes. */
   readonly buffer: SharedArrayBuffer;
 }
 /** A WebAssembly.Module. */

@@ -7,7 +7,13 @@ import { bodyBytesOf, decodeEntries as decodeFrame, encodeGroup, PayloadTarget, 
 import { mistake, outOfRange } from "./errors.js";
 import type { Entry, Input } from "./types.js";
 
-/** What the checksum of an entry binds it to, besides its own bytes. */
+/**
+ * What the checksum of an entry binds it to, besides its own bytes.
+ *
+ * @example
+ * const place: EntryPlace = { firstLsn: 1 };
+ * console.log(decodeEntries(encodeEntries(["one"], place), place).length); // 1
+ */
 export interface EntryPlace {
   /** 16 bytes that name the log. Zeros by default. */
   logId?: Uint8Array;
@@ -17,14 +23,29 @@ export interface EntryPlace {
   firstLsn: number;
 }
 
+/**
+ * Where `encodeEntries` puts entries.
+ *
+ * @example
+ * const place: EncodePlace = { firstLsn: 1, core: 3 };
+ * const bytes = encodeEntries(["one"], place);
+ */
 export interface EncodePlace extends EntryPlace {
   /** The stripe that writes, 0 to 255: `entry.core`. Default 0. */
   core?: number;
 }
 
+/**
+ * What `decodeEntries` checks entries against, and gives them.
+ *
+ * @example
+ * const place: DecodePlace = { firstLsn: 1, timestampMs: Date.now() };
+ * const [entry] = decodeEntries(encodeEntries(["one"], { firstLsn: 1 }), place);
+ */
 export interface DecodePlace extends EntryPlace {
-  /** The frame's epoch and Unix time in milliseconds, which its entries do not hold: given to each of them. Default 0. */
+  /** The frame's epoch, which its entries do not hold: given to each of them. Default 0. */
   epoch?: number;
+  /** The frame's time, Unix, in milliseconds: likewise. Default 0. */
   timestampMs?: number;
 }
 
@@ -84,6 +105,8 @@ function within<T>(bytes: Uint8Array, use: (core: Core, at: number, copied: bool
  * Encodes entries one behind the other, as they stand on disk in a frame: 16 bytes of header each, the key, the value,
  * zeros up to a multiple of 8. They get the LSNs from `place.firstLsn` on.
  *
+ * @param inputs data, put, delete or commit, at least one byte each
+ * @param place LSN of the first one, and what else the checksums bind them to
  * @param into where to write: plain or shared memory, at least as long as needed. New memory by default
  * @returns the part of `into` that was written
  * @throws TypeError or RangeError COREWAL_INVALID_INPUT, COREWAL_EMPTY; COREWAL_ENTRY_TOO_LARGE above 1 GiB in all. Nothing was
@@ -122,6 +145,8 @@ export function encodeEntries(inputs: Input[], place: EncodePlace, into?: Uint8A
  * @throws CorewalError COREWAL_CORRUPT with `lsn` and `offset` of the first entry that is not whole or of another place;
  * TypeError or RangeError COREWAL_INVALID_INPUT
  * @example
+ * const rings = createRings({ stripes: 1 });
+ * rings.claim().push("one");
  * const drained = rings.drain();
  * for (const entry of drained ? decodeEntries(drained.bytes, drained) : []) console.log(entry.lsn, entry.value);
  */

@@ -173,9 +173,22 @@ function encodeCommit(offsets: unknown, watermark: unknown): Uint8Array {
 
 /**
  * Offsets and watermark of a `commit` entry.
- * @throws CorewalError COREWAL_CORRUPT if its value is not what `commit` writes.
+ *
+ * @param entry an entry whose kind is `commit`
+ * @returns what was appended; `offsets` has no prototype
+ * @throws TypeError COREWAL_INVALID_INPUT if it is of another kind; CorewalError COREWAL_CORRUPT if its value is not what
+ *   `commit` writes
+ * @example
+ * const lsn = await log.append({ kind: "commit", offsets: { orders: 41n }, watermark: 40n });
+ * const entry = await log.get(lsn);
+ * if (entry?.kind === "commit") console.log(decodeCommit(entry).offsets.orders); // 41n
  */
-export function decodeCommit(entry: Entry): { offsets: Record<string, bigint>; watermark?: bigint } {
+export function decodeCommit(entry: Entry): {
+  /** Position for each name. */
+  offsets: Record<string, bigint>;
+  /** Missing if none was appended. */
+  watermark?: bigint;
+} {
   if (entry.kind !== "commit") throw mistake("COREWAL_INVALID_INPUT", `entry ${entry.lsn} is a ${entry.kind}, not a commit`);
   const { value } = entry;
   const v = new DataView(value.buffer, value.byteOffset, value.byteLength);

@@ -1,28 +1,57 @@
 // One error class with stable codes. Every code has a heading in the README.
 
+/**
+ * Why a call failed: the `code` of every error. What to do about each: the README, "Errors".
+ *
+ * @example
+ * const retry = new Set<ErrorCode>(["COREWAL_FULL", "COREWAL_TIMEOUT"]);
+ */
 export type ErrorCode =
+  /** The `signal` ended the wait; its reason is the `cause`. With an `lsn` the entry may become durable; without, nothing was written. */
   | "COREWAL_ABORTED"
+  /** The log or this writer was closed. */
   | "COREWAL_CLOSED"
+  /** Something that had been durable is damaged or missing: see `file`, `offset`, `lsn`. Nothing was changed. */
   | "COREWAL_CORRUPT"
+  /** No space, quota or file size is left. While appending it is the cause of COREWAL_POISONED. */
   | "COREWAL_DISK_FULL"
+  /** Data, a key or a batch was empty. A RangeError. */
   | "COREWAL_EMPTY"
+  /** The entry is larger than `maxEntryBytes`, or the batch than `maxBatchBytes`. A RangeError. */
   | "COREWAL_ENTRY_TOO_LARGE"
+  /** The ring is full: the disk is slower than the writer. Nothing was written; `await ready()`, then try again. */
   | "COREWAL_FULL"
+  /** An argument is of the wrong kind (TypeError) or out of range (RangeError). Nothing was written. */
   | "COREWAL_INVALID_INPUT"
+  /** An option does not exist or has the wrong type (TypeError), or is out of its limits (RangeError). */
   | "COREWAL_INVALID_OPTION"
+  /** The system reported an error that has no code of its own here, or the flusher's thread died; the original is the `cause`. */
   | "COREWAL_IO"
+  /** The log is open for writing elsewhere; the message names the process. */
   | "COREWAL_LOCKED"
+  /** The log has given out every LSN that a number holds exactly (2^53). */
   | "COREWAL_LSN_EXHAUSTED"
+  /** The system refused access. */
   | "COREWAL_NO_PERMISSION"
+  /** Every stripe has an owner: close a writer, or open the log with more `stripes`. */
   | "COREWAL_NO_STRIPE"
+  /** There is no log where one was to be read, or the directory is none or holds other files. */
   | "COREWAL_NOT_A_LOG"
+  /** A write or fsync failed while the entry `lsn` was on its way: it may or may not be durable. Reopening tells. */
   | "COREWAL_OUTCOME_UNKNOWN"
+  /** The log stopped after a failure, which is the `cause`; this call wrote nothing. Entries up to `lsn` are durable. */
   | "COREWAL_POISONED"
+  /** The log was opened with `readOnly`. */
   | "COREWAL_READ_ONLY"
+  /** The writer stalled for longer than `writerStallMs` and lost its stripe; the entry was not written. Attach again. */
   | "COREWAL_REVOKED"
+  /** The log of this handle is closed. */
   | "COREWAL_STALE_HANDLE"
+  /** The wait took longer than `timeoutMs`. With an `lsn` the entry may become durable; without, it was not written. */
   | "COREWAL_TIMEOUT"
+  /** A file was written in a format that this version does not know. Nothing in it was judged or changed. */
   | "COREWAL_UNKNOWN_VERSION"
+  /** This runtime lacks `Atomics.waitAsync`. */
   | "COREWAL_UNSUPPORTED";
 
 export interface ErrorDetails {
@@ -35,14 +64,31 @@ export interface ErrorDetails {
   offset?: number;
 }
 
-/** Everything that corewal throws, except a caller's mistake: those are a TypeError or RangeError with the same `code`. */
+/**
+ * Everything that corewal throws, except a caller's mistake: that is a TypeError or RangeError with such a `code`. An
+ * error of the system, if there was one, is the `cause`.
+ *
+ * @example
+ * try {
+ *   log.write("measurement");
+ * } catch (error) {
+ *   if (!(error instanceof CorewalError) || error.code !== "COREWAL_FULL") throw error;
+ *   await log.ready();
+ * }
+ */
 export class CorewalError extends Error {
+  /** Always `CorewalError`. */
   override readonly name = "CorewalError";
+  /** What happened; stable, for programs. The message is for people. */
   readonly code: ErrorCode;
+  /** LSN that the error is about, where known. */
   readonly lsn?: number;
+  /** File that the error is about, where known. */
   readonly file?: string;
+  /** Byte offset in that file, where known. */
   readonly offset?: number;
 
+  /** @internal */
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.code = code;

@@ -5,6 +5,7 @@ export { decodeCommit } from "./entry.js";
 export { CorewalError, type ErrorCode } from "./errors.js";
 export { verifyLog, type Fault, type VerifyOptions, type VerifyReport } from "./verify.js";
 export { statLog, type StatReport } from "./inspect.js";
+export type { Liveness } from "./lock-owner.js";
 export type { LogOptions } from "./options.js";
 export type {
   Bytes,

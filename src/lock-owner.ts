@@ -23,7 +23,15 @@ export interface LockOwner {
   flock?: boolean;
 }
 
-/** `unknown`: another machine or pid namespace, whose processes cannot be seen from here. */
+/**
+ * What is known of the owner of a lock: `free`, nobody holds it; `held` by a living process; `dead`, its owner ended
+ * without closing the log, which keeps nobody out; `unknown`: another machine or pid namespace, whose processes cannot be
+ * seen from here, or a lock file that cannot be read.
+ *
+ * @example
+ * const liveness: Liveness = (await statLog("./data")).lock.liveness;
+ * if (liveness === "dead") console.log("the last writer was killed: opening will recover");
+ */
 export type Liveness = "free" | "held" | "dead" | "unknown";
 
 /** Empty instead of an error: what may not be seen, or is not there. */

@@ -88,12 +88,16 @@ export const ABANDON = Symbol("corewal.abandon");
 const localLogs = new Map<string, { drive: InlineDrive; core: Core }>();
 
 /**
- * Opens a log for appending and reading, and recovers it first. Makes missing directories.
+ * Opens a log for appending and reading, and recovers it first. Makes missing directories. Nothing but the lock is
+ * written until the first append, unless recovery has to.
  *
  * @param directory a directory of its own; a path or a file: URL
- * @throws CorewalError COREWAL_LOCKED if it is open for writing elsewhere, COREWAL_CORRUPT if something durable
- *   is damaged, COREWAL_UNKNOWN_VERSION, COREWAL_NOT_A_LOG, COREWAL_NO_PERMISSION, COREWAL_DISK_FULL, COREWAL_IO;
- *   TypeError or RangeError COREWAL_INVALID_OPTION
+ * @param options see {@link LogOptions}; the defaults suit most
+ * @returns the log, ready for appends of this thread
+ * @throws As a rejection. CorewalError COREWAL_LOCKED if it is open for writing elsewhere, COREWAL_CORRUPT if something
+ *   durable is damaged, COREWAL_UNKNOWN_VERSION, COREWAL_NOT_A_LOG if the directory holds other files, or for `readOnly`
+ *   no log, COREWAL_NO_PERMISSION, COREWAL_DISK_FULL, COREWAL_IO, COREWAL_UNSUPPORTED; TypeError or RangeError
+ *   COREWAL_INVALID_OPTION
  * @example
  * const log = await openLog("./data");
  * const lsn = await log.append("hello"); // durable now
@@ -378,9 +382,12 @@ class OpenLog extends StripeWriter implements Log {
  * Attaches this thread to a log that another one has opened. Each call takes a stripe of its own.
  *
  * @param handle `log.handle`, passed by workerData or postMessage
- * @throws CorewalError COREWAL_STALE_HANDLE if the log was closed, COREWAL_NO_STRIPE if all stripes have owners
+ * @returns a writer for this thread
+ * @throws As a rejection. CorewalError COREWAL_STALE_HANDLE if the log was closed, COREWAL_POISONED if it stopped after a
+ *   failure, COREWAL_NO_STRIPE if all stripes have owners; TypeError COREWAL_INVALID_INPUT if it is no handle
  * @example
- * const writer = await attachLog(workerData.handle);
+ * // In a worker: attachLog(workerData), if that is what `new Worker(file, { workerData: log.handle })` passed.
+ * const writer = await attachLog(log.handle);
  * await writer.append("from a worker");
  * await writer.close();
  */

@@ -4,44 +4,55 @@ import { STRIPES_MAX } from "../assembly/layout.js";
 import { mistake, outOfRange } from "./errors.js";
 import type { Durability, WriterOptions } from "./types.js";
 
+/**
+ * Options of {@link openLog}. Each is checked once, at open; a wrong or unknown one is refused with COREWAL_INVALID_OPTION.
+ *
+ * @example
+ * const options: LogOptions = { durability: "group", maxDelayMs: 2, segmentBytes: 256 * 1024 * 1024 };
+ * const log = await openLog("./data", options);
+ * await log.close();
+ */
 export interface LogOptions {
   /** How stripes, flushers and files relate. `striped`: all threads into one file chain in LSN order. Default `striped`. */
   topology?: "striped";
   /** When an append counts as done. Default `group`. */
   durability?: Durability;
-  /** Where the flusher runs: in a worker of its own, or in the opener's thread. Default `worker`. */
+  /** Where the flusher runs: in a worker of its own, or in the opener's thread, where its I/O blocks. Default `worker`. */
   flusher?: "worker" | "inline";
   /** `group` only: let a frame wait this long for company, milliseconds. Default 0, up to 10,000. */
   maxDelayMs?: number;
-  /** `group` only: a frame of this many bytes waits no longer. Default 1 MiB. */
+  /** `group` only: with this many bytes in the rings it waits no longer. Default 1 MiB; 1 to 1 GiB. */
   maxBytes?: number;
   /** `async` entries and `write()` reach the disk at least this often, milliseconds. Default 100, 1 to 60,000. */
   flushIntervalMs?: number;
-  /** Size of a segment file. Default 64 MiB; 16 KiB to 1 GiB, at least twice ringBytes. */
+  /** Size at which the next segment file is begun, bytes. Default 64 MiB, or twice ringBytes if that is more; 16 KiB to 1 GiB, at least twice ringBytes. */
   segmentBytes?: number;
-  /** Ring of one thread, a power of two. Default 4 MiB; 4 KiB to 256 MiB. */
+  /** Ring of one writer, bytes, a power of two. Default 4 MiB; 4 KiB to 256 MiB. */
   ringBytes?: number;
-  /** How many threads can append at once. Default 64; 1 to 256. */
+  /** How many writers there can be at once, the opener included. Default 64; 1 to 256, times ringBytes at most 1,984 MiB. */
   stripes?: number;
-  /** Largest entry, key and value. Default 1 MiB, or less if ringBytes / 2 holds less. */
+  /** Largest entry, key and value, bytes. Default 1 MiB, or ringBytes / 2 - 54 if that is less; 1 to ringBytes / 2 - 54. */
   maxEntryBytes?: number;
-  /** Largest batch with its headers. Default ringBytes / 2. */
+  /** Largest batch, bytes, with 16 and padding to 8 for each entry. Default ringBytes / 2 - 54; 1 to ringBytes / 2 - 54. */
   maxBatchBytes?: number;
   /** A full ring: wait for space, or fail at once. Default `wait`. */
   onFull?: "wait" | "fail";
   /** How long to wait for space, milliseconds. Default 30,000; 1 to 3,600,000. */
   fullTimeoutMs?: number;
-  /** Appends that wait for space are kept here, each thread its own. Default 4 MiB; 0 to 1 GiB. */
+  /** Appends that wait for space are kept here, each writer its own, bytes. Default 4 MiB; 0 to 1 GiB. */
   queueBytes?: number;
   /** A writer that holds the others up for longer is taken for dead, milliseconds. Default 1,000; 1 to 60,000. */
   writerStallMs?: number;
   /** How long the exit of the process may wait for the last flush, milliseconds. Default 5,000; 0 to 600,000. */
   exitTimeoutMs?: number;
-  /** Reads only, changes nothing, needs no lock. Default false. */
+  /** Reads only: changes nothing, needs no lock, shows what is durable at open. The log must exist. Default false. */
   readOnly?: boolean;
-  /** Makes the directory if there is none. Default true. */
+  /** Makes the directory if there is none; false: COREWAL_NOT_A_LOG. Default true. */
   createIfMissing?: boolean;
-  /** Frames begin at multiples of this many bytes, a power of two. The disk's sector size (4096) guards against neighbours damaged by an interrupted overwrite. Default 64; 64 to 65,536. */
+  /**
+   * Frames begin at multiples of this many bytes, a power of two. The disk's sector size (4096) guards against neighbours
+   * damaged by an interrupted overwrite. Default 64; 64 to 65,536, at most segmentBytes / 16.
+   */
   frameAlign?: number;
 }
 

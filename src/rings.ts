@@ -32,6 +32,13 @@ import { checkNames, ENTRY_OVERHEAD_BYTES, number, resolveRings } from "./option
 import { Producer } from "./producer.js";
 import type { Input } from "./types.js";
 
+/**
+ * How `createRings` lays rings out.
+ *
+ * @example
+ * const options: RingsOptions = { stripes: 2, ringBytes: 65536 };
+ * const rings = createRings(options);
+ */
 export interface RingsOptions {
   /**
    * A shared `WebAssembly.Memory` to lay the rings out in; what it holds is lost, but for what lies behind the rings. A
@@ -52,22 +59,41 @@ export interface RingsOptions {
   firstLsn?: number;
 }
 
-/** Passes rings to another thread: structured-cloneable, no transfer list, reusable. */
+/**
+ * Passes rings to another thread: structured-cloneable, no transfer list, reusable.
+ *
+ * @example
+ * const handle: RingsHandle = createRings({ stripes: 1 }).handle;
+ * const there = attachRings(handle); // as another thread would
+ */
 export interface RingsHandle {
+  /** Marks a handle of this version. */
   readonly corewalRings: 1;
   /** The WebAssembly.Memory. */
   readonly memory: SharedMemory;
   /** The compiled WebAssembly.Module. */
   readonly module: CompiledModule;
+  /** Ring of one thread, bytes. */
   readonly ringBytes: number;
-  /** Where drained entries are put: address and size. */
+  /** Address where drained entries are put. */
   readonly drainAt: number;
+  /** Space for them, bytes. */
   readonly drainBytes: number;
+  /** What the entries' checksums begin with. */
   readonly logId: Uint8Array;
+  /** What they go on with. */
   readonly term: number;
 }
 
-/** What one `drain()` took out of the rings. It may be given to `decodeEntries` as the place of its bytes. */
+/**
+ * What one `drain()` took out of the rings. It may be given to `decodeEntries` as the place of its bytes.
+ *
+ * @example
+ * const rings = createRings({ stripes: 1 });
+ * rings.claim().push("one");
+ * const drained: Drained | undefined = rings.drain();
+ * if (drained) console.log(drained.entries, decodeEntries(drained.bytes, drained));
+ */
 export interface Drained extends Required<EntryPlace> {
   /** The entries one behind the other, as they stand on disk. In shared memory, good until the next `drain()`. */
   readonly bytes: Uint8Array;
@@ -91,10 +117,12 @@ const DRAIN_BYTES_MAX = 2 ** 28;
 
 /**
  * Makes rings in shared memory.
+ *
+ * @param options sizes, and the memory if it is given; all have defaults
  * @throws TypeError or RangeError COREWAL_INVALID_OPTION
  * @example
  * const rings = createRings({ stripes: 2, ringBytes: 65536 });
- * new Worker(url, { workerData: rings.handle }); // there: attachRings(workerData).claim().push("from another thread")
+ * attachRings(rings.handle).claim().push("as from another thread, which gets the handle as workerData");
  * const stripe = rings.claim();
  * const lsn = stripe.push("one");
  * const drained = rings.drain();
@@ -129,9 +157,12 @@ export function createRings(options: RingsOptions = {}): Rings {
 
 /**
  * Rings that another thread made.
+ *
+ * @param handle `rings.handle`, passed on by workerData or postMessage
  * @throws TypeError COREWAL_INVALID_INPUT
  * @example
- * const stripe = attachRings(workerData).claim();
+ * const rings = createRings({ stripes: 2 });
+ * const stripe = attachRings(rings.handle).claim(); // in a worker: attachRings(workerData)
  */
 export function attachRings(handle: RingsHandle): Rings {
   const { corewalRings, memory, module } = (handle ?? {}) as Partial<RingsHandle>;
@@ -140,7 +171,13 @@ export function attachRings(handle: RingsHandle): Rings {
   return new Rings(bindCore(handle.module, handle.memory), handle);
 }
 
-/** Rings in shared memory: any number of threads push, each through a stripe of its own; one at a time drains. */
+/**
+ * Rings in shared memory: any number of threads push, each through a stripe of its own; one at a time drains.
+ *
+ * @example
+ * const rings: Rings = createRings({ stripes: 4, ringBytes: 65536 });
+ * console.log(rings.memory.buffer.byteLength);
+ */
 export class Rings {
   /** @internal */
   constructor(
@@ -159,6 +196,8 @@ export class Rings {
   /**
    * Takes a free stripe for this thread.
    * @throws CorewalError COREWAL_NO_STRIPE
+   * @example
+   * const stripe = createRings({ stripes: 1 }).claim();
    */
   claim(): Stripe {
     return new Stripe(this.core, new Producer(this.core, threadId + 1), this.handle.ringBytes / 2 - ENTRY_OVERHEAD_BYTES);
@@ -167,6 +206,10 @@ export class Rings {
   /**
    * Takes what is ready out of all rings, in LSN order, and gives its space back. `undefined` if nothing is ready.
    * Only one thread at a time may call it.
+   * @example
+   * const rings = createRings({ stripes: 1 });
+   * rings.claim().push("one");
+   * for (let drained; (drained = rings.drain()) !== undefined;) console.log(drained.firstLsn, drained.bytes.length);
    */
   drain(): Drained | undefined {
     const { drainAt, drainBytes, logId, term } = this.handle;
@@ -189,6 +232,11 @@ export class Rings {
    * that it had only taken becomes a hole.
    * @param stripe its number, `stripe.number`
    * @throws RangeError COREWAL_INVALID_INPUT
+   * @example
+   * const rings = createRings({ stripes: 1 });
+   * const { number } = rings.claim();
+   * rings.revoke(number); // its thread has ended
+   * const next = rings.claim();
    */
   revoke(stripe: number): void {
     const { x, i32, view } = this.core;
@@ -199,7 +247,13 @@ export class Rings {
   }
 }
 
-/** One thread's end of its ring. To be used by the thread that claimed it. */
+/**
+ * One thread's end of its ring. To be used by the thread that claimed it.
+ *
+ * @example
+ * const stripe: Stripe = createRings({ stripes: 1 }).claim();
+ * console.log(stripe.number, stripe.maxEntryBytes);
+ */
 export class Stripe {
   private released = false;
 
@@ -223,11 +277,13 @@ export class Stripe {
 
   /**
    * Copies an entry into the ring, with its checksum, and publishes it. The caller's bytes are his again.
+   * @param input data, put, delete or commit
    * @returns its LSN
    * @throws CorewalError COREWAL_FULL: nothing was written, drain and push again; COREWAL_CLOSED, COREWAL_REVOKED,
    * COREWAL_LSN_EXHAUSTED. TypeError or RangeError COREWAL_INVALID_INPUT, COREWAL_EMPTY, COREWAL_ENTRY_TOO_LARGE
    * @example
-   * stripe.push({ kind: "put", key: "user/7", value: bytes });
+   * const stripe = createRings({ stripes: 1 }).claim();
+   * console.log(stripe.push({ kind: "put", key: "user/7", value: "Ada" })); // 1
    */
   push(input: Input): number {
     const lsn = this.tryPush(input);
@@ -235,7 +291,15 @@ export class Stripe {
     return lsn;
   }
 
-  /** Like `push`, but gives 0 if the ring is full. */
+  /**
+   * Like `push`, but gives 0 if the ring is full.
+   * @param input data, put, delete or commit
+   * @example
+   * const rings = createRings({ stripes: 1, ringBytes: 4096 });
+   * const stripe = rings.claim();
+   * while (stripe.tryPush("again and again") > 0);
+   * console.log(stripe.usedBytes, "bytes fill the ring");
+   */
   tryPush(input: Input): number {
     if (this.released) throw new CorewalError("COREWAL_CLOSED", "this stripe was released: claim another one");
     let lsn: number;
@@ -256,7 +320,13 @@ export class Stripe {
     throw new CorewalError("COREWAL_REVOKED", `stripe ${this.number} was taken away: nothing was written; claim another one`);
   }
 
-  /** Gives the stripe back, at once. What was pushed is drained as before. Idempotent. */
+  /**
+   * Gives the stripe back, at once. What was pushed is drained as before. Idempotent.
+   * @example
+   * const stripe = createRings({ stripes: 1 }).claim();
+   * stripe.push("one");
+   * stripe.release();
+   */
   release(): void {
     if (!this.released) this.producer.release();
     this.released = true;

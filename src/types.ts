@@ -1,52 +1,135 @@
 // The public shapes. LSNs are numbers, exact to 2^53; sizes are bytes; times are milliseconds.
 
-/** Bytes to store: a string goes in as UTF-8. */
+/**
+ * Bytes to store: a string goes in as UTF-8. Both come back as a `Uint8Array`.
+ *
+ * @example
+ * const id: Bytes = "user/7";
+ * const picture: Bytes = new Uint8Array([1, 2, 3]);
+ * await log.append({ kind: "put", key: id, value: picture });
+ */
 export type Bytes = Uint8Array | string;
 
 /**
  * What can be appended.
- * - plain bytes: a `data` entry
- * - `put`: a key (not empty) and a value
- * - `delete`: a key
- * - `commit`: a consumer's offsets, 64-bit signed, and a watermark
+ * - plain bytes, at least one: a `data` entry
+ * - `put`: a key of at least one byte, and a value, which may be empty
+ * - `delete`: a key of at least one byte
+ * - `commit`: a consumer's offsets, 64-bit signed, and a watermark; {@link decodeCommit} reads it
+ *
+ * Key and value together have at most `maxEntryBytes`. corewal stores the kind and does not act on it.
+ *
+ * @example
+ * const inputs: Input[] = [
+ *   "plain bytes",
+ *   { kind: "put", key: "user/7", value: "Ada" },
+ *   { kind: "delete", key: "user/6" },
+ *   { kind: "commit", offsets: { orders: 41n }, watermark: 40n },
+ * ];
+ * for (const input of inputs) await log.append(input);
  */
 export type Input =
   | Bytes
-  | { kind: "put"; key: Bytes; value: Bytes }
-  | { kind: "delete"; key: Bytes }
-  | { kind: "commit"; offsets: Record<string, bigint>; watermark?: bigint };
+  | {
+      /** A key gets a value. */
+      kind: "put";
+      /** At least one byte. */
+      key: Bytes;
+      /** May be empty. */
+      value: Bytes;
+    }
+  | {
+      /** A key goes. */
+      kind: "delete";
+      /** At least one byte. */
+      key: Bytes;
+    }
+  | {
+      /** How far a consumer has come. */
+      kind: "commit";
+      /** Position for each name, -2^63 to 2^63 - 1. */
+      offsets: Record<string, bigint>;
+      /** One more number, -2^63 to 2^63 - 1. Default: none. */
+      watermark?: bigint;
+    };
 
-/** `data`, `put`, `delete`, `commit` are the user's; `void` (LSNs that were lost with their writer) is the log's own. */
+/**
+ * Kinds of entries. `data`, `put`, `delete`, `commit` are the user's; `void` (LSNs that were lost with their writer) is
+ * the log's own, shown only by {@link ReadOptions.internal}.
+ *
+ * @example
+ * const counts = new Map<Kind, number>();
+ * for await (const { kind } of log.read()) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+ */
 export type Kind = "data" | "put" | "delete" | "commit" | "void";
 
-/** When an append counts as done: see the README's durability table. */
+/**
+ * When an append counts as done.
+ * - `group`: its frame is fsynced; may wait up to `maxDelayMs` for company (default 0)
+ * - `sync`: its frame is fsynced; never waits for `maxDelayMs`
+ * - `async`: it is in the ring; written and fsynced at least every `flushIntervalMs`
+ *
+ * @example
+ * const durability: Durability = "sync";
+ * await log.append("payment 7", { durability });
+ */
 export type Durability = "sync" | "group" | "async";
 
+/**
+ * How to wait. Bad ones are refused with COREWAL_INVALID_OPTION.
+ *
+ * @example
+ * try {
+ *   await log.append("order 1", { durability: "sync", timeoutMs: 1000, signal: AbortSignal.timeout(5000) });
+ * } catch (error) {
+ *   // With an lsn the entry is in the log and may become durable; without, it was not written.
+ *   if (error instanceof CorewalError) console.error(error.code, error.lsn);
+ * }
+ */
 export interface Wait {
-  /** May ask for more than the log's own durability, never for less. */
+  /** May ask for more than the log's own durability, never for less. Default: the log's own. */
   durability?: Durability;
-  /** Ends the wait, not the entry once it has an LSN. */
+  /** Ends the wait with COREWAL_ABORTED, not the entry once it has an LSN. Default: none. */
   signal?: AbortSignal;
-  /** Ends the wait after this many milliseconds, not the entry once it has an LSN. */
+  /** Ends the wait with COREWAL_TIMEOUT after this many milliseconds, 0 or more, not the entry once it has an LSN. Default: no limit. */
   timeoutMs?: number;
 }
 
-/** One entry as read back. The bytes are plain memory, safe to keep. */
+/**
+ * One entry as read back. The bytes are plain memory, safe to keep.
+ *
+ * @example
+ * for await (const { lsn, kind, key, value, timestampMs } of log.read()) {
+ *   console.log(lsn, kind, key && Buffer.from(key).toString(), value.length, new Date(timestampMs));
+ * }
+ */
 export interface Entry {
+  /** Log sequence number: from 1, without gaps over all threads. */
   lsn: number;
   /** Which writable open wrote it: (term, lsn) names an entry for ever. */
   term: number;
+  /** Counts barriers across all writers; 0 in this version, which sets none. */
   epoch: number;
-  /** The stripe that wrote it. */
+  /** The stripe that wrote it, from 0. */
   core: number;
+  /** What was appended. */
   kind: Kind;
   /** Unix time of its flush in milliseconds, fractional, never going back. */
   timestampMs: number;
+  /** Of `put` and `delete` only. */
   key?: Uint8Array;
+  /** Empty for `delete`. Of a `void` entry: how many LSNs were lost, 64 bits, little-endian; `lsn` is the first. */
   value: Uint8Array;
 }
 
-/** What was found when the log was opened. */
+/**
+ * What was found when the log was opened.
+ *
+ * @example
+ * const { clean, lastLsn, torn, durationMs } = log.recovery;
+ * console.log(`${lastLsn} entries, opened in ${durationMs} ms`);
+ * if (!clean && torn) console.warn(`${torn.bytes} bytes of an interrupted write were cut off`);
+ */
 export interface RecoveryReport {
   /** True if the log was closed properly, or is new. */
   clean: boolean;
@@ -58,24 +141,58 @@ export interface RecoveryReport {
   firstLsn: number;
   /** Last LSN that was recovered; 0 if none. */
   lastLsn: number;
-  /** Term of this open. */
+  /** Term of this open, one higher than any found; of a read-only open, the highest found. */
   term: number;
+  /** Highest epoch found; 0 in this version. */
   epoch: number;
   /** Bytes of unsealed segments that had to be read. */
   scannedBytes: number;
-  /** Valid frames that nothing proved to be durable, and that were therefore written again and fsynced. */
-  copied: { frames: number; entries: number; bytes: number; firstLsn: number; lastLsn: number } | undefined;
+  /** Valid frames that nothing proved to be durable, and that were therefore written again and fsynced (by a read-only open: fsynced). */
+  copied:
+    | {
+        /** Frames written again. */
+        frames: number;
+        /** User entries in them. */
+        entries: number;
+        /** Bytes of these frames. */
+        bytes: number;
+        /** First LSN in them. */
+        firstLsn: number;
+        /** Last LSN in them. */
+        lastLsn: number;
+      }
+    | undefined;
   /** What was cut off at the end: never acknowledged. */
-  torn: { file: string; offset: number; bytes: number } | undefined;
+  torn:
+    | {
+        /** Path of the segment file. */
+        file: string;
+        /** Byte offset at which it was cut. */
+        offset: number;
+        /** How much was cut off. */
+        bytes: number;
+      }
+    | undefined;
+  /** How long recovery took, milliseconds. */
   durationMs: number;
 }
 
-/** Figures since the log was opened. */
+/**
+ * Figures since the log was opened. A read-only log shows its LSNs and segment, the rest is 0.
+ *
+ * @example
+ * await log.append("x");
+ * const { entries, fsyncs, fsyncMs } = log.stats();
+ * console.log(`${entries / fsyncs} entries an fsync, p99 ${fsyncMs.p99} ms`);
+ */
 export interface LogStats {
+  /** Last LSN that any writer was given. */
   lastLsn: number;
+  /** Everything up to here is durable. */
   durableLsn: number;
   /** Frames written, empty ones included. */
   frames: number;
+  /** Fsyncs of segment files after a write; those that make a new segment's name durable are not counted. */
   fsyncs: number;
   /** Entries flushed. */
   entries: number;
@@ -87,19 +204,50 @@ export interface LogStats {
   voidLsns: number;
   /** Writers that were revoked because they stalled for longer than writerStallMs. */
   revokedWriters: number;
-  /** Segments begun since open. */
+  /** Segments begun since open, without one that recovery made. */
   segmentsBegun: number;
-  segment: { number: number; offset: number };
-  fsyncMs: { mean: number; max: number; p50: number; p99: number };
-  stripes: { total: number; used: number };
+  /** Where the next frame goes. */
+  segment: {
+    /** Number of the segment, from 1; 0 while there is none. */
+    number: number;
+    /** Byte offset in its file. */
+    offset: number;
+  };
+  /** How long an fsync took, milliseconds. Percentiles are rounded up, by at most 26 %. */
+  fsyncMs: {
+    /** Mean. */
+    mean: number;
+    /** The longest. */
+    max: number;
+    /** Half of them took no longer. */
+    p50: number;
+    /** 99 % of them took no longer. */
+    p99: number;
+  };
+  /** Rings. */
+  stripes: {
+    /** The option `stripes`. */
+    total: number;
+    /** Those that a writer owns now, the log's own included. */
+    used: number;
+  };
   /** Bytes in rings, published and not yet written. */
   ringBytesUsed: number;
+  /** `poisoned`: a write or fsync failed, {@link Writer.closed} tells the cause. */
   state: "open" | "closing" | "closed" | "poisoned";
 }
 
-/** Which entries to read: from and to are LSNs, both included. */
+/**
+ * Which entries to read. Bad ones are refused with COREWAL_INVALID_OPTION.
+ *
+ * @example
+ * const last10: ReadOptions = { from: Math.max(1, log.durableLsn - 9) };
+ * for await (const entry of log.read(last10)) console.log(entry.lsn);
+ */
 export interface ReadOptions {
+  /** First LSN, included; 1 or more. Default 1. */
   from?: number;
+  /** Last LSN, included; 1 or more. Default Infinity: all that is durable when the reading begins. */
   to?: number;
   /**
    * At the end, wait for what is appended next instead of ending. It ends behind `to`, by `break` or `return()`, and
@@ -109,13 +257,33 @@ export interface ReadOptions {
    * for await (const entry of log.read({ from: 1, follow: true })) console.log(entry.lsn);
    */
   follow?: boolean;
-  /** Also the log's own control entries. */
+  /** Also the log's own control entries (`void`). Default false. */
   internal?: boolean;
+  /** Ends the reading with COREWAL_ABORTED before its next batch. Default: none. */
   signal?: AbortSignal;
 }
 
-/** Passes a log to another thread: structured-cloneable, no transfer list, reusable. */
+/**
+ * Passes a log to another thread: structured-cloneable, no transfer list, reusable. Good until the log is closed.
+ *
+ * @example
+ * import { Worker, isMainThread, workerData } from "node:worker_threads";
+ * import { attachLog, openLog, type LogHandle } from "corewal";
+ *
+ * if (isMainThread) {
+ *   const log = await openLog("./data");
+ *   const handle: LogHandle = log.handle;
+ *   const worker = new Worker(new URL(import.meta.url), { workerData: handle });
+ *   await new Promise((resolve) => worker.once("exit", resolve));
+ *   await log.close();
+ * } else {
+ *   const writer = await attachLog(workerData);
+ *   await writer.append("from a worker");
+ *   await writer.close();
+ * }
+ */
 export interface LogHandle {
+  /** Version of the handle. */
   readonly corewal: 1;
   /** The WebAssembly.Memory. @internal */ readonly memory: unknown;
   /** The compiled WebAssembly.Module. @internal */ readonly module: unknown;
@@ -133,44 +301,217 @@ export interface WriterOptions {
   queueBytes: number;
 }
 
-/** Appends from one thread, through its own stripe. */
+/**
+ * Appends from one thread, through its own stripe. Appends of one writer get LSNs in the order of the calls; the
+ * caller's bytes are his again when the call returns.
+ *
+ * After a failed write or fsync everything but reading is refused with COREWAL_POISONED, after close with COREWAL_CLOSED.
+ *
+ * @example
+ * await using writer = await attachLog(log.handle);
+ * writer.write("first"); // in the ring
+ * const lsn = await writer.append("second"); // on the disk, and so is the first
+ * console.log(lsn === writer.lastLsn, writer.durableLsn >= lsn);
+ */
 export interface Writer extends AsyncDisposable {
-  /** Puts an entry in the ring and returns its LSN. NOT durable yet. Blocks the thread while the ring is full. */
+  /**
+   * Puts an entry in the ring. NOT durable yet: it reaches the disk within `flushIntervalMs`, or when something waits
+   * for it. Blocks the thread while the ring is full.
+   *
+   * @param input bytes, or a put, delete or commit
+   * @returns the entry's LSN
+   * @throws CorewalError COREWAL_FULL after `fullTimeoutMs`, or at once with `onFull: "fail"`; COREWAL_CLOSED,
+   *   COREWAL_POISONED, COREWAL_REVOKED, COREWAL_READ_ONLY, COREWAL_LSN_EXHAUSTED. TypeError or RangeError
+   *   COREWAL_INVALID_INPUT; RangeError COREWAL_EMPTY, COREWAL_ENTRY_TOO_LARGE. Nothing was written then
+   * @example
+   * for (let i = 0; i < 1000; i++) writer.write(`measurement ${i}`);
+   * await writer.durable(writer.lastLsn); // all of them
+   */
   write(input: Input): number;
-  /** Resolves with the LSN when the entry is as durable as asked. Never blocks the thread. */
+  /**
+   * Appends an entry, and waits until it is as durable as asked. Never blocks the thread: while the ring is full it
+   * queues, first in, first out, up to `queueBytes`.
+   *
+   * @param input bytes, or a put, delete or commit
+   * @param wait more durability, a limit to the wait
+   * @returns the entry's LSN
+   * @throws As a rejection. CorewalError COREWAL_OUTCOME_UNKNOWN if a write or fsync failed meanwhile: the entry may or
+   *   may not be durable; COREWAL_ABORTED, COREWAL_TIMEOUT: with `lsn` it may become durable, without it was not
+   *   written; and what {@link Writer.write} throws, COREWAL_FULL also when `queueBytes` wait already. TypeError or
+   *   RangeError COREWAL_INVALID_OPTION for a bad `wait`
+   * @example
+   * const lsn = await log.append("order 1"); // on the disk now
+   * // A thousand at once share a few fsyncs.
+   * await Promise.all(Array.from({ length: 1000 }, (_, i) => log.append(`event ${i}`)));
+   */
   append(input: Input, wait?: Wait): Promise<number>;
-  /** Blocks the thread until the entry is durable; returns its LSN. */
+  /**
+   * Appends an entry, and blocks the thread until it is durable, whatever the log's own durability is.
+   *
+   * @param input bytes, or a put, delete or commit
+   * @param wait `timeoutMs` limits the wait for the disk (`fullTimeoutMs` the wait for space); `signal` counts only
+   *   before the call begins
+   * @returns the entry's LSN
+   * @throws CorewalError COREWAL_OUTCOME_UNKNOWN if the write or fsync failed; COREWAL_TIMEOUT with `lsn`: it may become
+   *   durable; COREWAL_ABORTED; and what {@link Writer.write} throws. TypeError or RangeError COREWAL_INVALID_OPTION for
+   *   a bad `wait`
+   * @example
+   * const lsn = log.appendSync({ kind: "put", key: "last order", value: "7" });
+   */
   appendSync(input: Input, wait?: Wait): number;
-  /** All or nothing: after a crash either all of the batch is there or none. */
-  appendBatch(inputs: Input[], wait?: Wait): Promise<{ first: number; last: number }>;
-  /** Resolves when everything up to `lsn` is durable. */
+  /**
+   * Appends entries, all or nothing: after a crash either all of the batch is there or none. It takes one range of LSNs.
+   *
+   * @param inputs at least one; together at most `maxBatchBytes`, counting 16 bytes and padding to 8 for each
+   * @param wait more durability, a limit to the wait
+   * @returns the range of their LSNs
+   * @throws As a rejection, what {@link Writer.append} does. RangeError COREWAL_EMPTY also for no inputs,
+   *   COREWAL_ENTRY_TOO_LARGE also for a batch that is too large
+   * @example
+   * const { first, last } = await log.appendBatch(["debit 10", "credit 10"]);
+   * console.log(last - first + 1); // 2
+   */
+  appendBatch(
+    inputs: Input[],
+    wait?: Wait,
+  ): Promise<{
+    /** LSN of the first one. */
+    first: number;
+    /** LSN of the last one. */
+    last: number;
+  }>;
+  /**
+   * Waits until everything up to an LSN is durable, whichever writer it came from.
+   *
+   * @param lsn at most the last one that was given out
+   * @param wait `sync` does not wait for `maxDelayMs`; a limit to the wait
+   * @throws As a rejection. CorewalError COREWAL_OUTCOME_UNKNOWN if a write or fsync failed meanwhile; COREWAL_ABORTED,
+   *   COREWAL_TIMEOUT, COREWAL_CLOSED, COREWAL_POISONED, COREWAL_READ_ONLY. RangeError COREWAL_INVALID_INPUT for an LSN
+   *   that nobody has; TypeError or RangeError COREWAL_INVALID_OPTION for a bad `wait`
+   * @example
+   * const lsn = log.write("one");
+   * log.write("two");
+   * await log.durable(lsn, { timeoutMs: 10_000 });
+   */
   durable(lsn: number, wait?: Wait): Promise<void>;
-  /** Resolves when everything that any writer has put into the log so far is durable; gives the durable LSN. */
+  /**
+   * Waits until everything that any writer has put into the log so far is durable, and what this writer has queued.
+   *
+   * @param wait a limit to the wait; it is always as strict as `sync`
+   * @returns the durable LSN
+   * @throws As a rejection, what {@link Writer.durable} does
+   * @example
+   * log.write("one");
+   * log.write("two");
+   * const durableLsn = await log.sync();
+   */
   sync(wait?: Wait): Promise<number>;
-  /** Resolves when there is space in the ring again. */
+  /**
+   * Waits for space. Resolves at once while nothing is queued and half of the ring is free, else when everything so far
+   * is durable.
+   *
+   * @throws As a rejection, what {@link Writer.sync} does
+   * @example
+   * for (let i = 0; i < 1000; i++) {
+   *   await log.ready(); // instead of COREWAL_FULL
+   *   log.write(`measurement ${i}`);
+   * }
+   */
   ready(): Promise<void>;
   /** LSN of this writer's last entry; 0 before the first. */
   readonly lastLsn: number;
   /** Everything up to here is durable, in the whole log. */
   readonly durableLsn: number;
-  /** Idempotent. Waits for what it accepted, then releases the stripe. A log's close also closes all writers and files. */
+  /**
+   * Waits for what it accepted, then releases the stripe. A log's close also ends all its writers, seals the last
+   * segment and releases the lock. Idempotent; `await using` calls it.
+   *
+   * @throws As a rejection. CorewalError COREWAL_POISONED or COREWAL_OUTCOME_UNKNOWN if a write or fsync failed; stripe
+   *   and lock are released all the same
+   * @example
+   * const writer = await attachLog(log.handle);
+   * writer.write("last words");
+   * await writer.close(); // durable
+   */
   close(): Promise<void>;
-  /** Resolves after close; rejects with the first cause if the log is poisoned. Never an unhandled rejection. */
+  /**
+   * Resolves after close; rejects with COREWAL_POISONED, whose `cause` is the first failure, if the log is poisoned. Never
+   * an unhandled rejection.
+   */
   readonly closed: Promise<void>;
 }
 
-/** An open log: also the opener's own writer. */
+/**
+ * An open log: also the opener's own writer. An idle one does not keep the process alive; waits do.
+ *
+ * @example
+ * await using log = await openLog("./data"); // closed at the end of the block
+ * await log.append("hello");
+ * for await (const entry of log.read()) console.log(entry.lsn, Buffer.from(entry.value).toString());
+ */
 export interface Log extends Writer {
-  /** For attachLog in any worker. */
+  /** For {@link attachLog} in any worker. A log opened with `readOnly` has none: COREWAL_READ_ONLY. */
   readonly handle: LogHandle;
-  /** Entries in LSN order up to the LSN that is durable now; with `follow` also those that become durable later. */
+  /**
+   * Entries in LSN order, up to what is durable when the reading begins, which is at the first step of the loop;
+   * with `follow` also those that become durable later.
+   *
+   * @param options which entries; default all of the user's
+   * @returns what `for await` takes; each loop over it reads anew
+   * @throws TypeError or RangeError COREWAL_INVALID_OPTION, at once. In the loop CorewalError COREWAL_CORRUPT if what is
+   *   stored is damaged, COREWAL_UNKNOWN_VERSION, COREWAL_ABORTED, COREWAL_CLOSED, COREWAL_NO_PERMISSION, COREWAL_IO
+   * @example
+   * for await (const entry of log.read({ from: 1, to: 100 })) console.log(entry.lsn, entry.value);
+   */
   read(options?: ReadOptions): AsyncIterable<Entry>;
-  /** The same, many at a time: the fast way. */
+  /**
+   * The same, many at a time: the fast way. A batch has at least one entry, and ends with the frame that brings it to
+   * 1,024.
+   *
+   * @param options which entries; default all of the user's
+   * @returns what `for await` takes; each loop over it reads anew
+   * @throws What {@link Log.read} does
+   * @example
+   * let bytes = 0;
+   * for await (const batch of log.readBatches()) for (const entry of batch) bytes += entry.value.length;
+   */
   readBatches(options?: ReadOptions): AsyncIterable<Entry[]>;
-  /** The entry with this LSN; undefined if it is not durable yet, or a hole. */
+  /**
+   * One entry.
+   *
+   * @param lsn 1 or more
+   * @returns undefined if it is not durable yet, or a hole
+   * @throws As a rejection, what {@link Log.read} does
+   * @example
+   * const lsn = await log.append("order 1");
+   * const entry = await log.get(lsn);
+   * console.log(entry && Buffer.from(entry.value).toString()); // order 1
+   */
   get(lsn: number): Promise<Entry | undefined>;
-  /** Everything that a state has to be rebuilt from. */
+  /**
+   * Everything that a state has to be rebuilt from: in this version all entries.
+   *
+   * @param options where to end; default everything that is durable
+   * @returns what `for await` takes; each loop over it reads anew
+   * @throws What {@link Log.read} does
+   * @example
+   * const state = new Map<string, Uint8Array>();
+   * for await (const { kind, key, value } of log.replay()) {
+   *   const name = Buffer.from(key ?? []).toString();
+   *   if (kind === "put") state.set(name, value);
+   *   else if (kind === "delete") state.delete(name);
+   * }
+   */
   replay(options?: Omit<ReadOptions, "from">): AsyncIterable<Entry>;
+  /** What was found when the log was opened. */
   readonly recovery: RecoveryReport;
+  /**
+   * Figures since the log was opened. Costs a few reads of shared memory; never throws.
+   *
+   * @returns a snapshot
+   * @example
+   * const { lastLsn, durableLsn, ringBytesUsed } = log.stats();
+   * console.log(`${lastLsn - durableLsn} entries, ${ringBytesUsed} bytes are on their way`);
+   */
   stats(): LogStats;
 }

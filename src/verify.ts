@@ -10,43 +10,93 @@ import { addFrame, emptySummary, readFooter, type SegmentHeader, type SegmentSum
 import type { Storage, StorageFile } from "./storage.js";
 import { nodeStorage } from "./storage/node.js";
 
-/** Something that is not as it was written. */
+/**
+ * Something that is not as it was written.
+ *
+ * @example
+ * const { faults } = await verifyLog("./data");
+ * for (const { file, offset, message } of faults) console.error(`${file} at ${offset}: ${message}`);
+ */
 export interface Fault {
+  /** Path of the file, or of the log's directory. */
   file: string;
+  /** Byte offset in the file; 0 also where that is not known. */
   offset: number;
-  /** The LSN that should stand there. */
+  /** The LSN that should stand there; 0 if that is not known. */
   lsn: number;
+  /**
+   * What is wrong: the `chain` of segments or its end, a segment's `header`, its `version` (not known here: nothing was
+   * judged), a `frame`, a `footer`, or `io`: the system refused to read.
+   */
   kind: "chain" | "header" | "version" | "frame" | "footer" | "io";
+  /** For people. */
   message: string;
 }
 
+/**
+ * What {@link verifyLog} found.
+ *
+ * @example
+ * const report: VerifyReport = await verifyLog("./data");
+ * console.log(report.ok ? `${report.entries} entries are sound` : `${report.faults.length} faults`);
+ */
 export interface VerifyReport {
   /** No faults; a torn tail is none. */
   ok: boolean;
   /** Another process is writing, or may be: judged up to what it has promised. */
   live: boolean;
+  /** The last segment was sealed by a proper close. */
   clean: boolean;
+  /** Segment files that were read. */
   segments: number;
+  /** Valid frames. */
   frames: number;
-  /** User entries. */
+  /** User entries in them. */
   entries: number;
+  /** First LSN of the lowest segment. */
   firstLsn: number;
+  /** Last LSN that opening would recover; 0 if there is none, or if opening would fail. */
   lastLsn: number;
   /** Of all segment files. */
   bytes: number;
+  /** By file and offset; empty if all is well. */
   faults: Fault[];
-  torn?: { file: string; offset: number; bytes: number };
+  /** The rest of an interrupted write, which opening would cut off: never acknowledged, no fault. */
+  torn?: {
+    /** Path of the segment file. */
+    file: string;
+    /** Byte offset of the cut. */
+    offset: number;
+    /** How much would be cut off. */
+    bytes: number;
+  };
 }
 
+/**
+ * Options of {@link verifyLog}.
+ *
+ * @example
+ * const options: VerifyOptions = { onProgress: (done, total) => console.log(`segment ${done + 1} of ${total}`) };
+ * await verifyLog("./data", options);
+ */
 export interface VerifyOptions {
-  /** Called after each segment: how many of how many were read. */
+  /**
+   * Called before each segment is read.
+   *
+   * @param done segments that were read before
+   * @param total segments that there are
+   */
   onProgress?: (done: number, total: number) => void;
 }
 
 /**
- * Checks a whole log, also one that is open elsewhere.
+ * Checks a whole log, also one that is open elsewhere: reads every frame of every segment. Changes nothing.
  *
- * @throws CorewalError COREWAL_NOT_A_LOG if there is none. Faults are in the report, not thrown.
+ * @param directory a path or a file: URL
+ * @param options progress
+ * @returns the report; faults are in there, not thrown
+ * @throws As a rejection. CorewalError COREWAL_NOT_A_LOG if there is none, COREWAL_NO_PERMISSION, COREWAL_IO if the
+ *   directory cannot be read; TypeError COREWAL_INVALID_OPTION for a bad directory
  * @example
  * const report = await verifyLog("./data");
  * if (!report.ok) console.error(report.faults);
