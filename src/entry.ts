@@ -84,7 +84,7 @@ export function prepare(input: Input, maxEntryBytes: number): Prepared {
   return { kind, key, value, keyBytes, payloadBytes };
 }
 
-export function entryTooLarge(bytes: number, max: number): RangeError {
+function entryTooLarge(bytes: number, max: number): RangeError {
   return outOfRange(
     "COREWAL_ENTRY_TOO_LARGE",
     `an entry of ${bytes} bytes is larger than maxEntryBytes (${max}): split it, or open the log with a larger maxEntryBytes and ringBytes`,

@@ -17,7 +17,7 @@ import type { Entry, Log, LogHandle, LogStats, ReadOptions, RecoveryReport } fro
 export const PUMP = Symbol("corewal.pump");
 
 /** May somebody be writing? A simulated disk has no lock files, so nobody. */
-export function isLive(storage: Storage, directory: string): boolean {
+function isLive(storage: Storage, directory: string): boolean {
   if (storage !== nodeStorage) return false;
   const { liveness } = inspectLock(directory);
   return liveness === "held" || liveness === "unknown";

@@ -8,9 +8,9 @@ import { CorewalError } from "./errors.js";
 import { alignUp } from "./frame.js";
 import { readAll, writeAll, type StorageFile } from "./storage.js";
 
-export const SEGMENT_MAGIC = "corewal\0";
-export const FORMAT_VERSION = 1;
-export const HEADER_BYTES = 256;
+const SEGMENT_MAGIC = "corewal\0";
+const FORMAT_VERSION = 1;
+const HEADER_BYTES = 256;
 const PREAMBLE_BYTES = 32;
 const KIND_SEGMENT = 1;
 

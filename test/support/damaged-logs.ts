@@ -72,16 +72,16 @@ async function fourFrames(end: (log: FixedLog) => Promise<void> | void): Promise
 /** Four frames of one entry each; the last one is valid, but nothing proves it. */
 export const killed = (): Promise<Files> => fourFrames((log) => log[ABANDON]());
 /** The same, and an empty frame that proves the last one. */
-export const idle = (): Promise<Files> =>
+const idle = (): Promise<Files> =>
   fourFrames((log) => {
     log[PUMP]();
     log[ABANDON]();
   });
 /** The same, properly closed. */
-export const closed = (): Promise<Files> => fourFrames((log) => log.close());
+const closed = (): Promise<Files> => fourFrames((log) => log.close());
 
 /** Three segments, LSNs 1 to 6, properly closed each time. */
-export async function chain(): Promise<Files> {
+async function chain(): Promise<Files> {
   const fixed = new Fixed();
   for (let open = 0; open < 3; open++) {
     const log = await fixed.open();
@@ -92,7 +92,7 @@ export async function chain(): Promise<Files> {
 }
 
 /** Killed with an unproven frame, opened again and killed: the second segment begins with a copied frame. */
-export async function copied(): Promise<Files> {
+async function copied(): Promise<Files> {
   const fixed = new Fixed(await killed());
   (await fixed.open())[ABANDON]();
   return fixed.files;

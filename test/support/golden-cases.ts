@@ -25,7 +25,7 @@ export function pattern(size: number, seed: number): Uint8Array {
 }
 
 /** Puts, deletes and data of 0 to 17 bytes, as far as they may be empty, and commits. */
-export function everyKind(): Input[] {
+function everyKind(): Input[] {
   const inputs: Input[] = [];
   for (let size = 0; size <= 17; size++) {
     if (size > 0) inputs.push(pattern(size, size));

@@ -212,7 +212,7 @@ export class Oracle {
 }
 
 /** How many LSNs a void entry takes. */
-export function voidCount(entry: Entry): number {
+function voidCount(entry: Entry): number {
   return Number(new DataView(entry.value.buffer, entry.value.byteOffset, 8).getBigUint64(0, true));
 }
 
@@ -222,7 +222,7 @@ function idOf(entry: Entry): number {
   return bytes.length < ID_BYTES ? -1 : readId(bytes);
 }
 
-export function readId(bytes: Uint8Array): number {
+function readId(bytes: Uint8Array): number {
   return (bytes[0]! | (bytes[1]! << 8) | (bytes[2]! << 16) | (bytes[3]! << 24)) >>> 0;
 }
 
