@@ -10,7 +10,7 @@ import { freshPath } from "./support/scratch.js";
 
 /** The clone's root, wherever the bundle lies in it. */
 function rootOf(directory: string): string {
-  return existsSync(join(directory, "examples")) ? directory : rootOf(dirname(directory));
+  return existsSync(join(directory, "package.json")) ? directory : rootOf(dirname(directory));
 }
 const folder = join(rootOf(dirname(fileURLToPath(import.meta.url))), "examples");
 const LINES_MAX = 59;
