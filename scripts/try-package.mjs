@@ -2,7 +2,7 @@
 // on every runtime that is installed, in bundles, and in a single binary.
 
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as esbuild from "esbuild";
@@ -118,6 +118,16 @@ try {
         platform: "node",
         target: "node20",
         ...rest,
+      });
+    }
+    // A build step that takes the flusher's text out: said clearly, by every runtime.
+    const whole = readFileSync(join(bare, "esbuild.mjs"), "utf8");
+    const dropped = whole.replace(/(flusher_worker_default = )(['"`])(?:\\.|(?!\2)[^\\])*\2/s, '$1""');
+    writeFileSync(join(bare, "dropped.mjs"), `${dropped}\n`);
+    for (const { name, command, args } of runtimes) {
+      step(`${name}: a bundle that dropped the flusher's thread is refused`, () => {
+        const { status, stderr } = spawnSync(command, [...args, "dropped.mjs"], { cwd: bare, encoding: "utf8" });
+        if (dropped === whole || status === 0 || !/the flusher's thread ended before it ran/.test(stderr)) throw new Error(stderr);
       });
     }
     run(project, bun.command, "build", "main.js", "--target=node", `--outfile=${join(bare, "bun-node.mjs")}`);
