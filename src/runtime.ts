@@ -128,6 +128,7 @@ export function warnOfWeakness(): void {
  */
 export function startThread(source: string, workerData: unknown): Worker {
   const url = new URL(`data:text/javascript;base64,${Buffer.from(source).toString("base64")}`);
-  // The host's flags may ask for loaders that such a module cannot use.
-  return new Worker(url, { workerData, execArgv: [] });
+  // The host's flags and environment may ask for loaders that such a module cannot use, and Deno would ask its user for
+  // the environment.
+  return new Worker(url, { workerData, execArgv: [], env: {} });
 }

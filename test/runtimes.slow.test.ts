@@ -142,6 +142,15 @@ needing(
   },
 );
 
+needing(["deno"], "Deno at a terminal asks its user for nothing but the directory", async () => {
+  const directory = freshDirectory("terminal");
+  const deno = runtimeNamed("deno")!;
+  const words = [deno.command, "run", `--allow-read=${directory}`, `--allow-write=${directory}`, scriptPath("open-and-say")];
+  const command = [...words, JSON.stringify({ directory })].map((word) => `'${word}'`).join(" ");
+  const { stdout } = spawnSync("script", ["-qec", command, "/dev/null"], { encoding: "utf8", timeout: 20_000, input: "" });
+  assert.is(stdout.trim(), "fine");
+});
+
 // --- what a runtime lacks ------------------------------------------------------------------------------------------
 
 const LACKS: {
