@@ -54,7 +54,7 @@ function runFile(name) {
         `${failed > 0 ? "FAIL" : "ok  "} ${name.replace(".js", "").padEnd(34)} ${String(passed).padStart(4)} passed  ${seconds.padStart(5)} s`,
       );
       // What a test printed about seeds and counts is worth seeing also when it passes.
-      for (const line of plain.split("\n").filter((l) => l.startsWith("# "))) console.log(`       ${line.slice(2)}`);
+      for (const [, line] of plain.matchAll(/^(?:[•✘] )*# (.*)$/gm)) console.log(`       ${line}`);
       if (failed > 0) console.log(total === 0 ? `${plain}\n(no test ran)` : plain);
       resolve();
     });

@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { here } from "./support/runtimes.js";
 import { freshPath } from "./support/scratch.js";
 
 /** The clone's root, wherever the bundle lies in it. */
@@ -37,8 +38,7 @@ const EXPECTED: Record<string, [first: RegExp, again: RegExp]> = {
 };
 
 function run(name: string, ...args: string[]): string {
-  const runtime = process.versions["deno"] === undefined ? [] : ["run", "-A"];
-  const { status, stdout, stderr } = spawnSync(process.execPath, [...runtime, join(folder, name), ...args], {
+  const { status, stdout, stderr } = spawnSync(here.command, [...here.args, join(folder, name), ...args], {
     encoding: "utf8",
     timeout: 60_000,
   });

@@ -8,7 +8,11 @@ export interface TestRuntime {
 }
 
 /** The one that runs this test. */
-export const here: TestRuntime = { name: "this", command: process.execPath, args: [] };
+export const here: TestRuntime = {
+  name: "this",
+  command: process.execPath,
+  args: process.versions["deno"] === undefined ? [] : ["run", "--allow-all"],
+};
 
 export const installed = JSON.parse(process.env["COREWAL_RUNTIMES"] ?? "[]") as TestRuntime[];
 
