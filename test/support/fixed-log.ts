@@ -8,7 +8,7 @@ import { MemoryStorage } from "./memory-storage.js";
 
 export const DIRECTORY = "/log";
 /** Small segments, one tiny ring: what golden files are made with. */
-const SMALL: LogOptions = { flusher: "inline", stripes: 4, ringBytes: 4096, segmentBytes: 16384, frameAlign: 64 };
+export const SMALL: LogOptions = { flusher: "inline", stripes: 4, ringBytes: 4096, segmentBytes: 16384, frameAlign: 64 };
 
 export interface FixedLog extends Log {
   [PUMP](): boolean;

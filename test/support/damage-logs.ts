@@ -1,0 +1,62 @@
+// The logs whose every byte is damaged: several segments each, in each way that a log can have been left.
+
+import { ABANDON, PUMP } from "../../src/log.js";
+import { appendEach, drive, Fixed, type FixedLog } from "./fixed-log.js";
+import { loseLsns, pattern, type Files } from "./golden-cases.js";
+
+/** Two lives that close properly, then one that ends as it likes. */
+async function thirdLife(end: (log: FixedLog, fixed: Fixed) => Promise<void> | void): Promise<Files> {
+  const fixed = new Fixed();
+  for (let life = 0; life < 2; life++) {
+    const log = await fixed.open();
+    await appendEach(fixed, log, [pattern(30, life), { kind: "put", key: `key ${life}`, value: pattern(9, life) }]);
+    await log.close();
+  }
+  const log = await fixed.open();
+  await drive(log, log.appendBatch([pattern(50, 5), { kind: "delete", key: "key 0" }, pattern(200, 6)]));
+  await appendEach(fixed, log, [pattern(90, 7), pattern(700, 8)]);
+  await end(log, fixed);
+  return fixed.files;
+}
+
+const killed = (): Promise<Files> => thirdLife((log) => log[ABANDON]());
+
+/** Holes in the middle and at the end, of a log that is closed and of one that is killed. */
+async function holes(end: (log: FixedLog) => Promise<void> | void): Promise<Files> {
+  const fixed = new Fixed();
+  for (let life = 0; life < 2; life++) {
+    const log = await fixed.open();
+    await appendEach(fixed, log, [pattern(20, life)]);
+    loseLsns(log, 3);
+    await appendEach(fixed, log, [pattern(40, life + 4)]);
+    loseLsns(log, 2);
+    await (life === 0 ? log.close() : end(log));
+  }
+  return fixed.files;
+}
+
+/** Killed, opened, killed: the last frame was copied forward; then, if wanted, two more frames. */
+async function copied(more: boolean): Promise<Files> {
+  const fixed = new Fixed(await killed());
+  const log = await fixed.open();
+  if (more) await appendEach(fixed, log, [pattern(60, 11), pattern(400, 12)]);
+  log[ABANDON]();
+  return fixed.files;
+}
+
+export const LOGS: [what: string, make: () => Promise<Files>][] = [
+  ["closed", () => thirdLife((log) => log.close())],
+  ["killed", killed],
+  [
+    "killed while idle",
+    () =>
+      thirdLife((log) => {
+        log[PUMP]();
+        log[ABANDON]();
+      }),
+  ],
+  ["copied forward", () => copied(false)],
+  ["copied forward, then appended to", () => copied(true)],
+  ["closed with holes", () => holes((log) => log.close())],
+  ["killed with holes", () => holes((log) => log[ABANDON]())],
+];
