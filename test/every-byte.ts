@@ -1,5 +1,5 @@
 // All damages of all logs: every bit, every length, every pair of sectors and frames; of the zeros behind an unsealed
-// segment's frames each sixteenth byte. node build/js/test/every-byte.js; every-byte.test.ts runs a sample.
+// segment's frames each sixteenth byte and length. node build/js/test/every-byte.js; every-byte.test.ts runs a sample.
 
 import { EVERYTHING } from "./support/damage-cases.js";
 import { LOGS } from "./support/damage-logs.js";

@@ -20,15 +20,15 @@ export interface Density {
   bytes: number;
   /** Bits of each of these bytes; 8 is all. */
   bits: number;
-  /** One of so many of the bytes in these zeros. */
+  /** One of so many of the bytes in these zeros, and of the lengths that end in them. */
   zeros: number;
-  /** One of so many lengths. */
+  /** One of so many of the other lengths. */
   lengths: number;
   /** Regions further apart than this are not paired. */
   pairs: number;
 }
 
-/** All but most of the zeros: 15 of 16 of them would say what the sixteenth says, in most of the time. */
+/** All but most of the zeros, which are most of the bytes and would take most of the time. */
 export const EVERYTHING: Density = { bytes: 1, bits: 8, zeros: 16, lengths: 1, pairs: Infinity };
 
 interface Region {
@@ -75,7 +75,8 @@ function* flips(files: Files, density: Density): Generator<DamageCase> {
 
 function* lengths(files: Files, density: Density): Generator<DamageCase> {
   for (const [file, bytes] of files) {
-    for (let size = 0; size < bytes.length; size += density.lengths)
+    const used = usedBytes(bytes);
+    for (let size = 0; size < bytes.length; size += size <= used ? density.lengths : Math.max(density.lengths, density.zeros))
       yield { what: `${file} cut to ${size} bytes`, kind: "cut", make: () => changed(files, file, (b) => b.slice(0, size)) };
   }
 }
