@@ -17,7 +17,7 @@ export const SAME = "the same entries";
 export const OPEN_ERROR = "an error when opened";
 export const READ_ERROR = "an error when read";
 export const TORN = "a torn tail above every promise";
-export const CRASH = "a cut like a crash's: unclean, and the last LSN says so";
+const CRASH = "a cut like a crash's: unclean, and the last LSN says so";
 
 /** How one opening ended. */
 interface Answer {
