@@ -157,7 +157,7 @@ export function decodeEntries(bytes: Uint8Array, place: DecodePlace): Entry[] {
   const { seed, firstLsn, term } = resolvePlace(place);
   const epoch = whole("epoch", place.epoch ?? 0, 0, Number.MAX_SAFE_INTEGER);
   const timestampMs = place.timestampMs ?? 0;
-  if (!Number.isFinite(timestampMs)) throw mistake("COREWAL_INVALID_INPUT", "timestampMs is a finite number");
+  if (!Number.isFinite(timestampMs * 1e6)) throw mistake("COREWAL_INVALID_INPUT", "timestampMs is a finite number");
   return within(bytes, (core, at, copied) => {
     if (copied) core.bytes.set(bytes, at);
     verifyEntries(core, at, at + bytes.length, seed, firstLsn);

@@ -72,9 +72,8 @@ export function self(): LockOwner {
   };
 }
 
-function isAlive(pid: number): boolean {
-  // Without a look at it a process counts as alive: better refuse.
-  if (!may({ name: "run" })) return true;
+function isAlive(pid: number): boolean | undefined {
+  if (!may({ name: "run" })) return undefined;
   try {
     process.kill(pid, 0);
     // A killed process that nobody has waited for still answers.
@@ -87,7 +86,8 @@ function isAlive(pid: number): boolean {
 /** How the world looks from here; tests make it up. */
 export interface View {
   me: LockOwner;
-  alive: (pid: number) => boolean;
+  /** undefined if it may not look. */
+  alive: (pid: number) => boolean | undefined;
   started: (pid: number) => string;
   /** Is flock on the lock file free? undefined if this runtime cannot tell. */
   unlocked: () => boolean | undefined;
@@ -102,8 +102,9 @@ export function livenessOf(owner: LockOwner, { me, alive, started, unlocked }: V
     const known = owner.boot !== "" && me.boot !== "" && owner.pidNamespace !== "" && me.pidNamespace !== "";
     // The same machine, booted again since: whatever ran then is gone.
     if (known && owner.boot !== me.boot) return "dead";
-    if (known && owner.pidNamespace === me.pidNamespace) {
-      if (!alive(owner.pid)) return "dead";
+    const lives = known && owner.pidNamespace === me.pidNamespace ? alive(owner.pid) : undefined;
+    if (lives !== undefined) {
+      if (!lives) return "dead";
       const now = started(owner.pid);
       return now !== "" && owner.started !== "" && now !== owner.started ? "dead" : "held";
     }

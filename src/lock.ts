@@ -85,15 +85,15 @@ export function takeLock(directory: string): { release(): void } {
       const file = `${directory}/${lockName(number)}`;
       const draft = `${directory}/corewal.lock.${randomBytes(8).toString("hex")}.tmp`;
       const flock = takeFlock(draft);
-      writeFileSync(draft, HELD + JSON.stringify({ ...self(), flock: flock !== undefined } satisfies LockOwner));
       try {
+        writeFileSync(draft, HELD + JSON.stringify({ ...self(), flock: flock !== undefined } satisfies LockOwner));
         linkSync(draft, file);
       } catch (error) {
         flock?.close();
         if (codeOf(error) === "EEXIST" && attempt < 100) continue;
         throw error;
       } finally {
-        unlinkSync(draft);
+        removeQuietly(draft);
       }
       if (wasOvertaken(directory, before.number, number)) {
         flock?.close();
@@ -130,7 +130,7 @@ function removeQuietly(file: string): void {
   try {
     unlinkSync(file);
   } catch {
-    // Another one was faster; lower numbers do not count anyway.
+    // Another one was faster, or it was never made; neither drafts nor lower numbers count.
   }
 }
 

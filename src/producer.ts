@@ -51,6 +51,11 @@ export class Producer {
     return x.ring_publish(this.stripe, this.generation, first, bell);
   }
 
+  /** It was taken away; somebody else may have it by now. */
+  get revoked(): boolean {
+    return this.core.x.ring_generation(this.stripe) !== this.generation;
+  }
+
   /** Gives the stripe back. What was published stays in the ring and is drained as before. */
   release(): void {
     this.core.x.ring_release(this.stripe, this.owner);

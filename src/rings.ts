@@ -328,7 +328,8 @@ export class Stripe {
    * stripe.release();
    */
   release(): void {
-    if (!this.released) this.producer.release();
+    // A stripe that was revoked may have its next owner already.
+    if (!this.released && !this.producer.revoked) this.producer.release();
     this.released = true;
   }
 }

@@ -54,6 +54,7 @@ export class SegmentScanner {
   private seed = 0;
   /** How much is read at once, grows to the whole window. */
   private ahead: number;
+  private closed = false;
 
   /** Reads frames from the first one, or from `offset` where `nextLsn` is due, and none that ends behind `limit`. */
   constructor(
@@ -72,7 +73,8 @@ export class SegmentScanner {
 
   /** Must be called when done; the window is used again. */
   close(): void {
-    returnWindow(this.core);
+    if (!this.closed) returnWindow(this.core);
+    this.closed = true;
   }
 
   get window(): Core {
@@ -84,8 +86,9 @@ export class SegmentScanner {
     if (offset >= this.base && offset + bytes <= this.base + this.filled) return WINDOW + offset - this.base;
     const capacity = this.core.bytes.length - WINDOW;
     if (bytes > capacity) {
+      const larger = borrowWindow(alignUp(bytes, WINDOW_BYTES));
       returnWindow(this.core);
-      this.core = borrowWindow(alignUp(bytes, WINDOW_BYTES));
+      this.core = larger;
       this.seedTerm = -1;
     }
     this.base = offset;

@@ -116,6 +116,7 @@ test("wrong input is refused, and nothing was written", async () => {
     [() => decodeEntries("a" as never, PLACE), "COREWAL_INVALID_INPUT", TypeError],
     [() => decodeEntries(into, { ...PLACE, epoch: -1 }), "COREWAL_INVALID_INPUT", RangeError],
     [() => decodeEntries(into, { ...PLACE, timestampMs: NaN }), "COREWAL_INVALID_INPUT", TypeError],
+    [() => decodeEntries(into, { ...PLACE, timestampMs: Number.MAX_VALUE }), "COREWAL_INVALID_INPUT", TypeError],
   ];
   for (const [run, code, kind] of wrong) assert.instance(await refused(run, code), kind);
   assert.ok(into.every((b) => b === 0));

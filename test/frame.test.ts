@@ -218,4 +218,16 @@ test("frame header: round trip at every place", () => {
   );
 });
 
+test("a scanner that is closed twice gives its window back once: the next two have one each", () => {
+  const scan = (): SegmentScanner =>
+    new SegmentScanner(MemoryStorage.of("/d", new Map([["f", new Uint8Array(4096)]])).open("/d/f"), HEADER, 4096);
+  const first = scan();
+  first.close();
+  first.close();
+  const [a, b] = [scan(), scan()];
+  assert.is.not(a.window, b.window);
+  a.close();
+  b.close();
+});
+
 test.run();

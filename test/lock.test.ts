@@ -22,7 +22,7 @@ const me: LockOwner = { pid: 10, host: "here", boot: "boot 2", pidNamespace: "pi
 const TABLE: {
   owner: Partial<LockOwner>;
   me?: Partial<LockOwner>;
-  alive: boolean;
+  alive: boolean | undefined;
   started: string;
   unlocked?: boolean;
   expected: Liveness;
@@ -86,6 +86,15 @@ const TABLE: {
       why: `${why}; flock on record: ${flock}, free: ${unlocked}`,
     })),
   ),
+  { owner: {}, alive: undefined, started: "500", expected: "unknown", why: "I may not look" },
+  {
+    owner: { flock: true },
+    alive: undefined,
+    started: "500",
+    unlocked: true,
+    expected: "dead",
+    why: "I may not look, but the kernel lets me know",
+  },
   { owner: { flock: true }, alive: true, started: "500", unlocked: true, expected: "held", why: "a living process that is seen decides" },
   { owner: { flock: true }, alive: false, started: "", unlocked: false, expected: "dead", why: "and so does a dead one" },
 ];

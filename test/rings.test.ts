@@ -116,7 +116,13 @@ test("a thread that ended while it was pending: revoked, its LSNs become a hole,
   assert.equal([hole!.kind, hole!.lsn, textOf(behind!)], ["void", 2, "behind"]);
   assert.not(rings.pending);
   await refused(() => dead.push("late"), "COREWAL_REVOKED");
-  assert.is(rings.claim().number, dead.number);
+  const heir = rings.claim();
+  assert.is(heir.number, dead.number);
+  dead.release();
+  assert.is(heir.push("goes on"), 4, "what was revoked takes nothing from its next owner");
+  alive.release();
+  rings.claim();
+  await refused(() => rings.claim(), "COREWAL_NO_STRIPE");
   for (const wrong of [-1, 2, 0.5, NaN, "0"]) await refused(() => rings.revoke(wrong as number), "COREWAL_INVALID_INPUT");
 });
 

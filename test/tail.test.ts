@@ -1,7 +1,8 @@
 // `corewal tail`, run as its user runs it: the last entries, and what comes after them.
 
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
-import { existsSync } from "node:fs";
+import { closeSync, existsSync, openSync, writeSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -9,7 +10,7 @@ import { CTL_NEXT_LSN } from "../assembly/layout.js";
 import { openLog } from "../src/index.js";
 import { endSoon, until, within } from "./support/expect.js";
 import { freshDirectory, freshPath } from "./support/scratch.js";
-import { killChildren, watchChild } from "./support/script.js";
+import { killChildren, startProcess, watchChild } from "./support/script.js";
 
 const CLI = fileURLToPath(new URL("../src/cli.js", import.meta.url));
 
@@ -61,6 +62,19 @@ test("tail prints the last 10 entries, or as many as asked for, or everything fr
   assert.match(corewal("tail", directory, "--lines", "1").out, /^3000 {2}\d{4}-.*Z {2}data {2}line 3000\n$/);
   assert.is((JSON.parse(corewal("tail", directory, "--lines", "1", "--json").out) as { lsn: number }).lsn, 3000);
   assert.equal(corewal("tail", await filled(2), "--raw"), { code: 0, out: lines(1, 2), err: "" });
+});
+
+test("tail of a log whose only frame was torn prints nothing", async () => {
+  const directory = freshPath("torn");
+  const { child, ended } = startProcess("exit-case", { directory, what: "append and wait" });
+  await within(new Promise((resolve) => child.stdout!.once("data", resolve)));
+  child.kill("SIGKILL");
+  await within(ended);
+  const fd = openSync(join(directory, "000-0000000001.wal"), "r+");
+  writeSync(fd, new Uint8Array(1024), 0, 1024, 256);
+  closeSync(fd);
+  const { code, out } = corewal("tail", directory);
+  assert.equal({ code, out }, { code: 0, out: "" });
 });
 
 test("tail counts entries, not LSNs: holes among the last ones do not shorten it", async () => {

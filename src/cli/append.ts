@@ -133,9 +133,8 @@ class Load {
   #failure: Error | undefined;
   #tooLong: { block: number; line: number; bytes: number } | undefined;
   #stopping = false;
-  /** No more can be sent. */
+  /** No more can be sent: ends the wait for more input. */
   #stop: () => void = () => {};
-  readonly #stopped = new Promise<undefined>((resolve) => (this.#stop = () => resolve(undefined)));
   /** Wakes whoever waits for the threads. */
   #changed: () => void = () => {};
 
@@ -158,8 +157,11 @@ class Load {
   async feed(input: Readable): Promise<void> {
     const pieces = (input as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
     while (!this.#over() && this.#cutter.unfinished <= this.#maxEntryBytes) {
-      // A failure need not wait for the next line.
-      const piece = await Promise.race([pieces.next(), this.#stopped]);
+      // A failure need not wait for the next line. (No race with one promise for all: that would keep every piece.)
+      const piece = await new Promise<IteratorResult<Uint8Array> | undefined>((resolve, reject) => {
+        this.#stop = () => resolve(undefined);
+        pieces.next().then(resolve, reject);
+      });
       if (piece === undefined || piece.done === true) break;
       this.#cutter.push(piece.value);
       this.#send();

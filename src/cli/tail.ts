@@ -61,6 +61,7 @@ async function run(argv: string[]): Promise<number> {
 /** LSN of the nth entry from the end; holes make the range longer than n. */
 async function nthFromEnd(log: Log, n: number): Promise<number> {
   const last = log.durableLsn;
+  if (last < log.recovery.firstLsn) return last + 1;
   for (let span = n; span > 0; span *= 2) {
     const from = Math.max(log.recovery.firstLsn, last - span + 1);
     const lsns: number[] = [];
