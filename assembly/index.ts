@@ -18,6 +18,7 @@ export { crc32c_init, crc32c_update } from "./crc32c";
 export { entry_begin, entry_end, entry_seal } from "./entry";
 export {
   doorbell_ring,
+  doorbell_ring_always,
   ring_claim,
   ring_demand,
   ring_generation,

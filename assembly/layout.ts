@@ -117,7 +117,7 @@ export const STRIPE_BYTES = 256;
 export const STRIPE_STATE = 0;
 /** i32, flusher stores: bytes taken out of the ring, wraps like the tail. */
 export const STRIPE_HEAD = 64;
-/** i32, owner sets before it waits for space, flusher clears and notifies on STRIPE_HEAD. */
+/** i32, owner sets before it waits for space, flusher clears before it moves the head and notifies on STRIPE_HEAD. */
 export const STRIPE_SPACE_WANTED = 128;
 /** i32: 0 free, otherwise the owner's thread id + 1. */
 export const STRIPE_OWNER = STRIPE_SPACE_WANTED + 4;

@@ -67,6 +67,22 @@ function head_lsn(stripe: u32, ringBytes: u32): i64 {
 }
 
 /**
+ * Moves the head, and wakes the owner if it waits for that. What it asked before is answered by this head and cleared
+ * first: cleared afterwards, it might be what the owner asked once more, having found this head not enough.
+ */
+// @ts-ignore: decorator
+@inline
+function give_back(block: usize, head: u32): void {
+  // Nothing of this stripe fitted: the head that the owner waits on does not change.
+  if (load<u32>(block + STRIPE_HEAD) == head) return;
+  const wanted = block + STRIPE_SPACE_WANTED;
+  const asked = atomic.load<i32>(wanted);
+  if (asked) atomic.store<i32>(wanted, 0);
+  atomic.store<u32>(block + STRIPE_HEAD, head);
+  if (asked || atomic.load<i32>(wanted)) atomic.notify(block + STRIPE_HEAD, -1);
+}
+
+/**
  * Fills `body` with up to `capacityBytes` of entries and returns the bytes used; the MERGE_* words say
  * the rest. Drained space is given back to the writers at once: the bytes were copied.
  */
@@ -156,17 +172,10 @@ export function merge_fill(body: usize, capacityBytes: u32): u32 {
       if (head == tail) break;
     }
     point(13);
-    atomic.store<u32>(block + STRIPE_HEAD, head);
+    give_back(block, head);
     if (more) break;
   }
 
-  for (let s: u32 = 0; s < stripes; s++) {
-    const wanted = stripe_block(s) + STRIPE_SPACE_WANTED;
-    if (atomic.load<i32>(wanted) && at != body) {
-      atomic.store<i32>(wanted, 0);
-      atomic.notify(stripe_block(s) + STRIPE_HEAD, -1);
-    }
-  }
   store<i64>(MERGE_NEXT_LSN, next);
   store<u32>(MERGE_ENTRIES, entries);
   store<u32>(MERGE_HEADERS_CRC, ~headers);

@@ -221,6 +221,15 @@ export function doorbell_ring(): void {
   if (atomic.xchg<i32>(CTL_SLEEP, SLEEP_AWAKE) != SLEEP_AWAKE) atomic.notify(CTL_SLEEP, 1);
 }
 
+/**
+ * Wakes the flusher whatever SLEEP says: a thread that was ended inside doorbell_ring may have changed the word without
+ * notifying, and every other one would take the flusher for awake. For whoever sees a thread's end.
+ */
+export function doorbell_ring_always(): void {
+  atomic.store<i32>(CTL_SLEEP, SLEEP_AWAKE);
+  atomic.notify(CTL_SLEEP, 1);
+}
+
 /** The owner waits until `lsn` is durable: makes the flusher go, now or within the group's delay. */
 export function ring_demand(stripe: u32, lsn: f64, immediate: i32): void {
   const word = stripe_block(stripe) + (immediate ? STRIPE_DEMAND_SYNC : STRIPE_DEMAND_GROUP);

@@ -7,6 +7,7 @@ import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 import { root } from "./install.mjs";
+import { instrument } from "./instrument.mjs";
 
 const ESBUILD_TARGET = ["node20", "es2022"];
 
@@ -69,6 +70,10 @@ export function embed({ edit, wasmFile } = {}) {
         const file = path === "corewal:wasm-points" ? buildWasm("points") : (wasmFile ?? buildWasm("release"));
         return text(readFileSync(file).toString("base64"));
       });
+      build.onLoad({ filter: /^corewal:schedule$/, namespace: "corewal" }, () => ({
+        contents: JSON.stringify(instrument((wasmFile ?? buildWasm("release")).replace(/\.wasm$/, ".wat"))),
+        loader: "json",
+      }));
       build.onLoad({ filter: /^corewal:flusher-worker$/, namespace: "corewal" }, async () => {
         const { outputFiles } = await esbuild.build({
           ...common,

@@ -14,6 +14,7 @@ export interface CoreExports {
   entry_seal(at: number, lsn: number): number;
   entry_verify(at: number, left: number, seed: number, lsn: number): number;
   doorbell_ring(): void;
+  doorbell_ring_always(): void;
   ring_claim(owner: number): number;
   ring_release(stripe: number, owner: number): number;
   ring_revoke(stripe: number): number;

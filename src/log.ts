@@ -364,7 +364,7 @@ class OpenLog extends StripeWriter implements Log {
         core.x.ring_revoke(s);
         core.x.ring_release(s, owner);
       }
-      core.x.doorbell_ring();
+      core.x.doorbell_ring_always();
     });
   };
 

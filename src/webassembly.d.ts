@@ -9,5 +9,9 @@ declare namespace WebAssembly {
   class Module {
     constructor(bytes: Uint8Array);
   }
+  class Instance {
+    constructor(module: Module, imports: Record<string, Record<string, unknown>>);
+    readonly exports: object;
+  }
   function validate(bytes: Uint8Array): boolean;
 }

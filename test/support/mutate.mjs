@@ -1,7 +1,9 @@
 // Negative control of the simulator: plants one bug after the other (mutants.ts) into a copy of the sources,
 // bundles the simulator with it and lets it run. Each bug must be found. Nothing of this is shipped.
 //
-//   node test/support/mutate.mjs [--only NAME,NAME] [--seconds N] [--seed S]
+// With --schedules the bugs of schedule-mutants.ts and the schedule exploration instead.
+//
+//   node test/support/mutate.mjs [--schedules] [--only NAME,NAME] [--seconds N] [--seed S]
 
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -13,16 +15,29 @@ import { buildWasm, common, embed } from "../../scripts/build.mjs";
 import { root } from "../../scripts/install.mjs";
 
 const { values } = parseArgs({
-  options: { only: { type: "string" }, seconds: { type: "string", default: "60" }, seed: { type: "string", default: "1" } },
+  options: {
+    schedules: { type: "boolean", default: false },
+    only: { type: "string" },
+    seconds: { type: "string", default: "60" },
+    seed: { type: "string", default: "1" },
+  },
 });
+
+/** Which bugs, what must find them, with which arguments, and what it counts. */
+const SUITE = values.schedules
+  ? { table: "schedule-mutants", list: "SCHEDULE_MUTANTS", finder: "schedules", args: ["--preemptions", "1"], unit: "schedules" }
+  : { table: "mutants", list: "MUTANTS", finder: "sim", args: [], unit: "cycles" };
 
 /** The table, compiled on the fly: this script runs without a build. */
 async function loadMutants() {
-  const { code } = await esbuild.transform(readFileSync(new URL("mutants.ts", import.meta.url), "utf8"), { loader: "ts", format: "esm" });
-  const path = join(root, "build/mutants.mjs");
+  const { code } = await esbuild.transform(readFileSync(new URL(`${SUITE.table}.ts`, import.meta.url), "utf8"), {
+    loader: "ts",
+    format: "esm",
+  });
+  const path = join(root, `build/${SUITE.table}.mjs`);
   mkdirSync(join(root, "build"), { recursive: true });
   writeFileSync(path, code);
-  return (await import(pathToFileURL(path).href)).MUTANTS;
+  return (await import(pathToFileURL(path).href))[SUITE.list];
 }
 
 /** A find that does not hit exactly once means that the source has moved on and the mutant has not. */
@@ -40,7 +55,10 @@ function mutateWasm(mutant, directory) {
   writeFileSync(path, mutateText(mutant, readFileSync(path, "utf8")));
   const config = JSON.parse(readFileSync(join(root, "asconfig.json"), "utf8"));
   const outFile = join(directory, "corewal.wasm");
-  writeFileSync(join(directory, "asconfig.json"), JSON.stringify({ ...config, targets: { mutant: { outFile: basename(outFile) } } }));
+  writeFileSync(
+    join(directory, "asconfig.json"),
+    JSON.stringify({ ...config, targets: { mutant: { outFile: basename(outFile), textFile: "corewal.wat" } } }),
+  );
   const asc = spawnSync(process.execPath, [join(root, "node_modules/assemblyscript/bin/asc.js"), "--target", "mutant"], {
     cwd: directory,
     encoding: "utf8",
@@ -65,19 +83,19 @@ async function build(mutant) {
     ...common,
     // What goes wrong is in the error that is thrown.
     logLevel: "silent",
-    entryPoints: [join(root, "test/sim.ts")],
-    outfile: join(directory, "sim.js"),
+    entryPoints: [join(root, `test/${SUITE.finder}.ts`)],
+    outfile: join(directory, `${SUITE.finder}.js`),
     packages: "external",
     plugins: [embed({ edit, wasmFile: inWasm ? mutateWasm(mutant, directory) : buildWasm("release") })],
   });
   if (!applied) throw new Error(`mutant ${mutant.name}: the simulator does not contain ${mutant.file}`);
-  return join(directory, "sim.js");
+  return join(directory, `${SUITE.finder}.js`);
 }
 
 function run(bundle) {
   const { stdout, stderr, status, signal } = spawnSync(
     process.execPath,
-    [bundle, "--json", "--seconds", values.seconds, "--seed", values.seed],
+    [bundle, "--json", ...SUITE.args, "--seconds", values.seconds, "--seed", values.seed],
     {
       encoding: "utf8",
       // A bug may also make it hang, or eat all memory; that is found as well.
@@ -89,7 +107,7 @@ function run(bundle) {
   return {
     failure: `the simulator ended with ${signal ?? status}: ${stderr.trim().split("\n").slice(0, 3).join(" ")}`,
     seconds: NaN,
-    cycles: NaN,
+    [SUITE.unit]: NaN,
   };
 }
 
@@ -111,10 +129,10 @@ for (const mutant of mutants) {
     console.log(`${mutant.name.padEnd(width)}  NOT BUILT: ${error.message}`);
     continue;
   }
-  const { failure, seconds, cycles } = run(bundle);
+  const { failure, seconds, [SUITE.unit]: count } = run(bundle);
   if (failure === undefined) survivors++;
-  const verdict = failure === undefined ? `SURVIVED ${cycles} cycles. ${mutant.why}` : failure.split("\n")[0].slice(0, 160);
-  console.log(`${mutant.name.padEnd(width)}  ${seconds.toFixed(1).padStart(6)} s ${String(cycles).padStart(7)} cycles  ${verdict}`);
+  const verdict = failure === undefined ? `SURVIVED ${count} ${SUITE.unit}. ${mutant.why}` : failure.split("\n")[0].slice(0, 160);
+  console.log(`${mutant.name.padEnd(width)}  ${seconds.toFixed(1).padStart(6)} s ${String(count).padStart(7)} ${SUITE.unit}  ${verdict}`);
 }
 console.log(
   survivors === 0

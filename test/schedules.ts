@@ -1,0 +1,73 @@
+// The schedule exploration's command line: node build/js/test/schedules.js [--seconds N] [--seed S] [--preemptions P]
+// Every schedule of each scenario with up to P preemptions, then random scenarios and schedules from seed S up until
+// the time is over. The first that fails is printed with the command that replays it: --seed S --runs 1 --trace, or
+// --scenario NAME --schedule TEXT --trace.
+
+import { parseArgs } from "node:util";
+import { Explorer, type Found } from "./schedules/explore.js";
+import { SCENARIOS } from "./schedules/scenarios.js";
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: "string", default: "10" },
+    seed: { type: "string" },
+    runs: { type: "string" },
+    preemptions: { type: "string", default: "2" },
+    scenario: { type: "string" },
+    schedule: { type: "string" },
+    trace: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
+  },
+});
+
+const explorer = new Explorer();
+const trace = values.trace ? (text: string): void => console.error(`  ${text}`) : undefined;
+const began = performance.now();
+const elapsed = (): number => (performance.now() - began) / 1000;
+const say = (text: string): void => void (values.json || console.log(text));
+const named = SCENARIOS.filter(({ name }) => values.scenario === undefined || name === values.scenario);
+if (named.length === 0)
+  throw new Error(`there is no scenario ${values.scenario}; there are ${SCENARIOS.map(({ name }) => name).join(", ")}`);
+
+/** What failed, and the arguments that replay it. */
+function find(): { found: Found; replay: string } | undefined {
+  const first = values.seed === undefined ? Date.now() % 2 ** 31 : Number(values.seed);
+  const runs = values.runs === undefined ? Infinity : Number(values.runs);
+  if (values.schedule !== undefined) {
+    const failure = explorer.replay(named[0]!, values.schedule, trace);
+    const { name } = named[0]!;
+    return failure === undefined
+      ? undefined
+      : {
+          found: { failure, scenario: name, schedule: values.schedule },
+          replay: `--scenario "${name}" --schedule "${values.schedule}" --trace`,
+        };
+  }
+  if (values.runs === undefined) {
+    // Few preemptions first: most bugs need one or two.
+    for (let preemptions = 0; preemptions <= Number(values.preemptions); preemptions++) {
+      for (const scenario of named) {
+        const { found, schedules } = explorer.exhaust(scenario, preemptions);
+        if (found !== undefined) return { found, replay: `--scenario "${found.scenario}" --schedule "${found.schedule}" --trace` };
+        if (preemptions === Number(values.preemptions))
+          say(`${scenario.name.padEnd(14)} ${String(schedules).padStart(9)} schedules: all with up to ${preemptions} preemptions`);
+      }
+    }
+    say(`${explorer.schedules} schedules in ${elapsed().toFixed(1)} s`);
+  }
+  const before = explorer.schedules;
+  for (let run = 0; run < runs && (runs < Infinity || elapsed() < Number(values.seconds)); run++) {
+    const found = explorer.chance(first + run, trace);
+    if (found !== undefined) return { found, replay: `--seed ${first + run} --runs 1 --trace` };
+  }
+  say(`seeds ${first} to ${first + explorer.schedules - before - 1}: ${explorer.schedules - before} random schedules`);
+  return undefined;
+}
+
+const failed = find();
+const seconds = elapsed();
+const { schedules, machine } = explorer;
+if (values.json) console.log(JSON.stringify({ failure: failed?.found.failure, replay: failed?.replay, seconds, schedules }));
+say(`${schedules} schedules, ${machine.steps} steps in ${seconds.toFixed(1)} s, ${(schedules / seconds).toFixed(0)} schedules a second`);
+if (failed !== undefined) say(`\n${failed.found.scenario}: ${failed.found.failure}\nreplay: npm run schedules -- ${failed.replay}`);
+process.exitCode = failed === undefined ? 0 : 1;

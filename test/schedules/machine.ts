@@ -1,0 +1,347 @@
+// Threads that take turns: each has its own instance of the instrumented module over one memory, and a program that
+// calls it. Before each atomic access somebody chooses who goes next; a thread that has to wait is unwound out of the
+// module (Asyncify) and rewound when its turn comes. Plain accesses are no such place: where they matter they are
+// ordered by atomic ones, and where they are not, that is a race and found as one.
+
+import instrumented from "corewal:schedule";
+import * as L from "../../assembly/layout.js";
+import { bindCore, clearControl, coreModule, logGeometry, makeMemory, type Core, type CoreExports } from "../../src/core.js";
+import { Races, type Race } from "./races.js";
+
+/** What the module exports, and the host's own accesses of shared words (scripts/instrument.mjs). */
+export interface Exports extends CoreExports {
+  host_load(at: number): number;
+  host_store(at: number, value: number): void;
+  /** Plain. */
+  host_put(at: number, value: number): void;
+}
+
+interface Asyncified extends Exports {
+  asyncify_start_unwind(stack: number): void;
+  asyncify_stop_unwind(): void;
+  asyncify_start_rewind(stack: number): void;
+  asyncify_stop_rewind(): void;
+}
+
+/**
+ * What a program does next: a call into the module; a wait for a notification of a word, which either must come, may
+ * come, or is over some time; a pause until another thread has written something or time has passed; the end of
+ * another thread, wherever it stands. The answer is the call's result, or 1 if the time was over, else 0.
+ */
+export type Step = (() => number | void) | { wait: number; wake: "must" | "may" | "timed" } | { pause: true } | { end: number };
+export type Program = Generator<Step, void, number>;
+
+export interface Setup {
+  stripes: number;
+  ringBytes: number;
+  /** Where tail and head of each ring begin. */
+  start: number;
+}
+
+/** Chooses one of `count` threads. Before an access of the word `at` 0 is the one that runs and could go on. */
+export type Choose = (count: number, at?: number) => number;
+
+export class Failure extends Error {}
+
+const THREADS_MAX = 5;
+const STRIPES_MAX = 4;
+const RING_BYTES_MAX = 256;
+const FRAME_BYTES = 4096;
+const STACK_BYTES = 1024;
+/** More than any schedule here needs: threads that chase each other for ever. */
+const STEPS_MAX = 20_000;
+
+type State = "ready" | "waiting" | "pausing" | "over";
+
+class Thread {
+  state: State = "over";
+  program!: Program;
+  name = "";
+  /** The call that it is in the middle of, or is about to make. */
+  call: (() => number | void) | undefined;
+  unwinding = false;
+  rewinding = false;
+  suspended = false;
+  answer = 0;
+  waitsAt = 0;
+  wake: "must" | "may" | "timed" = "must";
+  x!: Asyncified;
+
+  constructor(
+    readonly index: number,
+    readonly stack: number,
+  ) {}
+}
+
+export class Machine {
+  /** The module as it ships over the same memory, for whoever looks on: its accesses are nobody's. */
+  readonly core: Core;
+  readonly frame: number;
+  readonly frameBytes = FRAME_BYTES;
+  readonly seed: number;
+  steps = 0;
+  /** Words whose atomic accesses conflict, by any thread in any schedule so far since forget(): 1. */
+  readonly contended: Uint8Array;
+  contendedCount = 0;
+  private readonly readers: Uint8Array;
+  private readonly writers: Uint8Array;
+  private readonly rings: number;
+  private readonly threads: Thread[];
+  private readonly races: Races;
+  private active: Thread[] = [];
+  private next: Thread | undefined;
+  private choose!: Choose;
+  private trace: ((text: string) => void) | undefined;
+  private stepsEnd = 0;
+
+  constructor() {
+    const { from, bytes } = instrumented.unwatched;
+    if (from !== L.CRC_TABLES || bytes !== L.CRC_TABLES_BYTES) throw new Error("scripts/instrument.mjs has another place for the tables");
+    const geometry = logGeometry(STRIPES_MAX, RING_BYTES_MAX, FRAME_BYTES);
+    this.rings = geometry.rings;
+    this.frame = geometry.frame;
+    const memory = makeMemory(geometry.totalBytes + THREADS_MAX * STACK_BYTES);
+    this.core = bindCore(coreModule(), memory);
+    this.core.x.crc32c_init();
+    this.seed = this.core.x.crc32c_update(-1, this.frame, 24);
+    this.contended = new Uint8Array(this.frame >> 2);
+    this.readers = new Uint8Array(this.frame >> 2);
+    this.writers = new Uint8Array(this.frame >> 2);
+    this.races = new Races(THREADS_MAX, this.frame);
+    const module = new WebAssembly.Module(Buffer.from(instrumented.wasm, "base64"));
+    this.threads = Array.from({ length: THREADS_MAX }, (_, i) => {
+      const thread = new Thread(i, geometry.totalBytes + i * STACK_BYTES);
+      const schedule = {
+        point: (_: number, at: number): void => this.point(thread, at),
+        atomic: (site: number, at: number, wrote: number): void => this.atomic(thread, site, at, wrote),
+        plain: (site: number, at: number, bytes: number): void => this.plain(thread, site, at, bytes),
+      };
+      thread.x = new WebAssembly.Instance(module, { env: { memory }, schedule }).exports as Asyncified;
+      return thread;
+    });
+  }
+
+  /** One schedule of these programs, from new rings on, and a check of what it left. Returns what went wrong, if anything did. */
+  run(
+    setup: Setup,
+    programs: [string, (x: Exports) => Program][],
+    choose: Choose,
+    check: () => void,
+    trace?: (text: string) => void,
+  ): string | undefined {
+    this.prepare(setup);
+    this.choose = choose;
+    this.trace = trace;
+    this.next = undefined;
+    this.stepsEnd = this.steps + STEPS_MAX;
+    this.active = programs.map(([name, program], i) => {
+      const thread = this.threads[i]!;
+      thread.name = name;
+      thread.state = "ready";
+      thread.program = program(thread.x);
+      thread.call = undefined;
+      thread.suspended = thread.rewinding = false;
+      thread.answer = 0;
+      return thread;
+    });
+    try {
+      for (let thread = this.whoever(); thread !== undefined; thread = this.next ?? this.whoever()) {
+        this.next = undefined;
+        this.advance(thread);
+      }
+      check();
+      return undefined;
+    } catch (error) {
+      return error instanceof Failure ? error.message : `an error: ${String(error)}`;
+    }
+  }
+
+  /** Another scenario begins. */
+  forget(): void {
+    this.contended.fill(0);
+    this.readers.fill(0);
+    this.writers.fill(0);
+    this.contendedCount = 0;
+  }
+
+  private prepare({ stripes, ringBytes, start }: Setup): void {
+    const { core, rings, seed } = this;
+    clearControl(core, STRIPES_MAX);
+    core.bytes.fill(0, rings, rings + STRIPES_MAX * RING_BYTES_MAX);
+    core.x.log_init(stripes, rings, ringBytes, seed, 1);
+    for (let s = 0; s < stripes; s++) {
+      const block = L.STRIPE_BLOCKS + s * L.STRIPE_BYTES;
+      core.view.setUint32(block + L.STRIPE_STATE, start, true);
+      core.view.setUint32(block + L.STRIPE_HEAD, start, true);
+    }
+    this.races.reset();
+  }
+
+  /** Runs a thread until somebody else is to go on, or it has to wait, or is through. */
+  private advance(thread: Thread): void {
+    if (thread.suspended) {
+      thread.suspended = false;
+      thread.rewinding = true;
+      thread.x.asyncify_start_rewind(thread.stack);
+    }
+    for (;;) {
+      if (thread.call !== undefined) {
+        const result = thread.call();
+        if (thread.unwinding) {
+          thread.x.asyncify_stop_unwind();
+          thread.unwinding = false;
+          thread.suspended = true;
+          return;
+        }
+        thread.call = undefined;
+        thread.answer = result ?? 0;
+      }
+      const { done, value } = thread.program.next(thread.answer);
+      thread.answer = 0;
+      if (done) {
+        thread.state = "over";
+        return;
+      }
+      if (typeof value === "function") {
+        thread.call = value;
+      } else if ("end" in value) {
+        const ended = this.active[value.end]!;
+        ended.state = "over";
+        this.races.joined(thread.index, ended.index);
+        this.trace?.(`${thread.name}: sees the end of ${ended.name}`);
+      } else {
+        thread.state = "pause" in value ? "pausing" : "waiting";
+        if ("wait" in value) {
+          thread.waitsAt = value.wait;
+          thread.wake = value.wake;
+        }
+        this.trace?.(`${thread.name}: ${"wait" in value ? `waits on ${placeName(value.wait)}` : "pauses"}`);
+        return;
+      }
+    }
+  }
+
+  /** Nobody runs: one of those who could, or whoever can after a while. Undefined: all are through, or may sleep for ever. */
+  private whoever(): Thread | undefined {
+    let ready = this.active.filter(({ state }) => state === "ready");
+    if (ready.length === 0) {
+      const passed = this.active.filter(({ state }) => state === "pausing");
+      const stuck = this.active.filter(({ state, wake }) => state === "waiting" && wake === "must");
+      if (passed.length === 0 && stuck.length > 0) {
+        const texts = this.active.filter(({ state }) => state === "waiting").map((t) => `${t.name} on ${placeName(t.waitsAt)}`);
+        throw new Failure(`lost wake-up: nobody runs, and there wait ${texts.join(", ")}`);
+      }
+      ready = passed.length > 0 ? passed : this.active.filter(({ state, wake }) => state === "waiting" && wake === "timed");
+      for (const thread of ready) {
+        thread.state = "ready";
+        thread.answer = 1;
+      }
+      // Time that passes without anything happening is a step as well.
+      this.count();
+    }
+    return ready.length < 2 ? ready[0] : ready[this.choose(ready.length)];
+  }
+
+  private count(): void {
+    if (++this.steps > this.stepsEnd) throw new Failure(`no end after ${STEPS_MAX} steps`);
+  }
+
+  /** Before an atomic access. */
+  private point(thread: Thread, at: number): void {
+    if (thread.rewinding) {
+      thread.rewinding = false;
+      thread.x.asyncify_stop_rewind();
+      return;
+    }
+    this.count();
+    const { active } = this;
+    let others = 0;
+    for (const other of active) if (other !== thread && other.state === "ready") others++;
+    if (others === 0) return;
+    let choice = this.choose(others + 1, at);
+    if (choice === 0) return;
+    for (const other of active) {
+      if (other === thread || other.state !== "ready" || --choice > 0) continue;
+      this.next = other;
+      break;
+    }
+    const { i32 } = this.core;
+    i32[thread.stack >> 2] = thread.stack + 8;
+    i32[(thread.stack + 4) >> 2] = thread.stack + STACK_BYTES;
+    thread.unwinding = true;
+    thread.x.asyncify_start_unwind(thread.stack);
+  }
+
+  /** After an atomic access. */
+  private atomic(thread: Thread, site: number, at: number, wrote: number): void {
+    const { kind, bytes } = instrumented.sites[site]!;
+    if (this.trace !== undefined) this.traceAccess(thread, site, at, kind === "cmpxchg" && wrote === 0 ? " (found another value)" : "");
+    this.contend(thread.index, at >> 2, wrote !== 0);
+    if (kind === "notify") {
+      for (const other of this.active) {
+        if (other.state !== "waiting" || other.waitsAt !== at) continue;
+        other.state = "ready";
+        if (wrote === 1) break;
+      }
+      return;
+    }
+    this.found(this.races.atomic(thread.index, at, bytes, kind !== "store", wrote !== 0), thread, site);
+    if (wrote !== 0) for (const other of this.active) if (other.state === "pausing" && other !== thread) other.state = "ready";
+  }
+
+  private contend(thread: number, word: number, wrote: boolean): void {
+    this.readers[word]! |= 1 << thread;
+    if (wrote) this.writers[word]! |= 1 << thread;
+    const [all, writers] = [this.readers[word]!, this.writers[word]!];
+    // Several touch it, and one of them writes.
+    if (writers === 0 || (all & (all - 1)) === 0 || this.contended[word] === 1) return;
+    this.contended[word] = 1;
+    this.contendedCount++;
+  }
+
+  private plain(thread: Thread, site: number, at: number, bytes: number): void {
+    // The frame is the flusher's alone.
+    if (at >= this.frame) return;
+    if (this.trace !== undefined) this.traceAccess(thread, site, at, "");
+    this.found(this.races.plain(thread.index, at, bytes, instrumented.sites[site]!.kind === "store"), thread, site);
+  }
+
+  private found(race: Race | undefined, thread: Thread, site: number): void {
+    if (race === undefined) return;
+    const { where, text } = instrumented.sites[site]!;
+    throw new Failure(
+      `race: ${race.now} of ${placeName(race.at)} by ${thread.name} (${where}: ${text}), not ordered after a ${race.before} by ${this.active[race.other]!.name}`,
+    );
+  }
+
+  private traceAccess(thread: Thread, site: number, at: number, end: string): void {
+    const { where, text, bytes } = instrumented.sites[site]!;
+    const value = bytes === 8 ? this.core.view.getBigUint64(at, true) : this.core.view.getUint32(at, true);
+    this.trace!(`${thread.name}: ${where} ${text} ${placeName(at)} = ${value}${end}`);
+  }
+}
+
+const WORDS: [number, string][] = [
+  [L.CTL_NEXT_LSN, "next LSN"],
+  [L.CTL_DURABLE_LSN, "durable LSN"],
+  [L.CTL_WAKE, "WAKE"],
+  [L.CTL_STATE, "log state"],
+  [L.CTL_SLEEP, "SLEEP"],
+  [L.CTL_STRIPE_HIGH, "stripes claimed"],
+];
+const STRIPE_WORDS: [number, string][] = [
+  [L.STRIPE_STATE, "state word"],
+  [L.STRIPE_HEAD, "head"],
+  [L.STRIPE_SPACE_WANTED, "space wanted"],
+  [L.STRIPE_OWNER, "owner"],
+  [L.STRIPE_DEMAND_GROUP, "demand"],
+  [L.STRIPE_DEMAND_SYNC, "sync demand"],
+];
+
+function placeName(at: number): string {
+  const word = WORDS.find(([address]) => address === at);
+  if (word !== undefined) return word[1];
+  const stripe = Math.floor((at - L.STRIPE_BLOCKS) / L.STRIPE_BYTES);
+  const inStripe = STRIPE_WORDS.find(([offset]) => at === L.STRIPE_BLOCKS + stripe * L.STRIPE_BYTES + offset);
+  return inStripe === undefined || stripe < 0 || stripe >= STRIPES_MAX ? `address ${at}` : `${inStripe[1]} of stripe ${stripe}`;
+}
