@@ -175,7 +175,9 @@ function verifySegment(file: StorageFile, header: SegmentHeader, child: SegmentH
   const size = file.size();
   report.bytes += size;
   const footer = readFooter(file, header);
-  const end = child?.parentEnd ?? footer?.endOffset;
+  // The next higher file may continue another segment than this one, if one in between is missing.
+  const ended = child?.parentNumber === header.number && child.parentSalt === header.salt;
+  const end = ended ? child?.parentEnd : footer?.endOffset;
   const summary = emptySummary(header.parentLastLsn + 1);
   const scanner = new SegmentScanner(file, header, Math.min(end ?? size, size));
   const before = report.faults.length;
