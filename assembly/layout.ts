@@ -1,11 +1,13 @@
 // Numbers that both sides of the seam need. This file is read by two compilers (asc and tsc), so it
 // holds only untyped integer constants below 2^31, each chained to the one before it.
 //
-// Shared memory, one fixed WebAssembly.Memory per open log:
+// Shared memory, one fixed WebAssembly.Memory per open log, divided into banks (bank.ts). Addresses are counted from the
+// beginning of a bank, but for those that are said to be the log's: these words are used in the first bank only.
 //
 //   0        control block        one cache line per word that a different thread writes
-//   4096     fault text           why the log is poisoned: u32 length, then UTF-8 JSON
-//   8192     CRC32C tables        16 tables of 256 u32, filled once by the opener
+//   3072     the log's words      what all banks share: epoch, times, who takes part
+//   4096     fault text           the log's: why it is poisoned, u32 length, then UTF-8 JSON
+//   8192     CRC32C tables        the log's: 16 tables of 256 u32, filled once by the opener
 //   24576    guest's frames       what the opener's thread wrote while the flusher slept
 //   32768    stripe blocks        STRIPE_BYTES each
 //   …        rings                ringBytes each, one per stripe, on a 64 KiB boundary
@@ -19,11 +21,14 @@ export const CTL_NEXT_LSN = 64;
 export const CTL_DURABLE_LSN = 128;
 /** i32, flusher bumps and notifies: something that a waiter waits for has changed. */
 export const CTL_WAKE = CTL_DURABLE_LSN + 8;
-/** i32: LOG_* below. */
+/** i32, the log's: LOG_* below. */
 export const CTL_STATE = CTL_WAKE + 4;
-/** i32, flusher stores, writers compare-exchange to SLEEP_AWAKE and notify: the doorbell. */
+/**
+ * i32, flusher stores, writers compare-exchange to SLEEP_AWAKE and notify: the doorbell. Of all banks that one thread
+ * pumps, only the first one's is used: CTL_DOORBELL says where it is.
+ */
 export const CTL_SLEEP = 192;
-/** i32, opener stores: how far the log should go down, COMMAND_* below. */
+/** i32, the log's, opener stores: how far the log should go down, COMMAND_* below. */
 export const CTL_COMMAND = CTL_SLEEP + 4;
 /** i32, written once: how many stripes there are. */
 export const CTL_STRIPES = 256;
@@ -35,6 +40,16 @@ export const CTL_RINGS = CTL_RING_BYTES + 4;
 export const CTL_ENTRY_SEED = CTL_RINGS + 4;
 /** i32, claimers raise: stripes above this were never claimed, so the flusher need not look at them. */
 export const CTL_STRIPE_HIGH = CTL_ENTRY_SEED + 4;
+/** i32, written once: address of the doorbell, counted from the beginning of the memory. */
+export const CTL_DOORBELL = CTL_STRIPE_HIGH + 4;
+/** i32, written once: number of this bank's core; 0 in a striped log. */
+export const CTL_CORE = CTL_DOORBELL + 4;
+/** i32, written once: TIME_BYTES in a per-core log, else 0. */
+export const CTL_TIME_BYTES = CTL_CORE + 4;
+/** i64, flusher stores: the chain is in this epoch, and everything before it is durable. */
+export const CTL_EPOCH_DONE = CTL_TIME_BYTES + 4;
+/** i64, any thread raises: one of another core waits for this LSN to be durable. */
+export const CTL_DEMAND = CTL_EPOCH_DONE + 8;
 
 /** i64, flusher's own: the next LSN to take out of the rings. */
 export const MERGE_NEXT_LSN = 320;
@@ -52,6 +67,13 @@ export const MERGE_MORE = MERGE_PENDING + 4;
 export const MERGE_VOID_LSNS = MERGE_MORE + 4;
 /** i64, result of merge_fill: payload bytes of user entries in this frame. */
 export const MERGE_PAYLOAD_BYTES = MERGE_VOID_LSNS + 8;
+
+/** i64, flusher's own: the epoch of the frames that it writes. */
+export const MERGE_EPOCH = MERGE_PAYLOAD_BYTES + 8;
+/** i64, flusher's own: time of the newest entry that was taken out of the rings; of a per-core log only. */
+export const MERGE_TIME_NS = MERGE_EPOCH + 8;
+/** i32, result of merge_fill: it stopped before an entry of a later epoch. */
+export const MERGE_AHEAD = MERGE_TIME_NS + 8;
 
 /** f64 counters of the flusher, read by stats(). */
 export const STAT_FRAMES = 512;
@@ -95,6 +117,38 @@ export const GUEST_TIME_NS = GUEST_SALT + 8;
 /** Flusher's own: a snapshot of each stripe's tail, i32 each. */
 export const CTL_SNAPSHOT = 2048;
 
+// What all banks share: the log's words.
+/** i64, whoever advances it compare-exchanges: the epoch that writers stamp. */
+export const LOG_EPOCH = 3072;
+/** i64, whoever finds a barrier complete raises: epochs below it are complete. */
+export const LOG_COMPLETE = LOG_EPOCH + 8;
+/** i64, the first bank's flusher stores: the barrier before this epoch was recorded as complete. */
+export const LOG_RECORDED = LOG_COMPLETE + 8;
+/** i32, flushers bump and notify: a barrier has come further. */
+export const LOG_BARRIER_WAKE = LOG_RECORDED + 8;
+/** i64, flushers raise: time of the newest entry that is durable, of any core. */
+export const LOG_ACKED_NS = 3136;
+/** i64, written once: the log's time when it was opened; above every time in the log. */
+export const LOG_ANCHOR_NS = 3200;
+/** i32, written once: how many banks there are. */
+export const LOG_BANKS = LOG_ANCHOR_NS + 8;
+/** i32, written once: bytes of a bank. */
+export const LOG_BANK_BYTES = LOG_BANKS + 4;
+/** i32, written once: how many threads pump. */
+export const LOG_PUMPS = LOG_BANK_BYTES + 4;
+/** i32, claimers raise: banks from here on were never claimed. */
+export const LOG_CORES = 3264;
+/** i32: how many of the threads that pump have closed their chains. */
+export const LOG_CLOSED_PUMPS = LOG_CORES + 4;
+/** i32: how many of them have drained their rings, at the log's end. */
+export const LOG_DRAINED_PUMPS = LOG_CLOSED_PUMPS + 4;
+/** i32, flushers add: how many chains have come into being since the log was opened. */
+export const LOG_CHAINS_ADDED = LOG_DRAINED_PUMPS + 4;
+/** i32, flushers set: a chain is to be made, and the first one, which has to name it, is not there yet. */
+export const LOG_FIRST_WANTED = LOG_CHAINS_ADDED + 4;
+/** 32 bytes, one bit for each chain that has a segment; flushers set. */
+export const LOG_CHAINS = LOG_FIRST_WANTED + 4;
+
 export const FAULT_TEXT = 4096;
 export const FAULT_TEXT_BYTES = 4096;
 
@@ -115,6 +169,10 @@ export const STRIPE_BYTES = 256;
 
 /** i64: generation (31 bits) | pending (1 bit) | tail (32 bits, a byte count that wraps). */
 export const STRIPE_STATE = 0;
+/** i64, owner stores: time of its newest entry; of a per-core log only. */
+export const STRIPE_TIME = 8;
+/** i64, owner's own: the epoch in which it took that time. */
+export const STRIPE_EPOCH = 16;
 /** i32, flusher stores: bytes taken out of the ring, wraps like the tail. */
 export const STRIPE_HEAD = 64;
 /** i32, owner sets before it waits for space, flusher clears before it moves the head and notifies on STRIPE_HEAD. */
@@ -135,8 +193,10 @@ export const WINDOW = 65536;
 export const GROUP_LSN = 0;
 /** u32: bytes of the entries that follow, a multiple of 8. */
 export const GROUP_BODY_BYTES = 8;
-/** u32: entries, each takes one LSN; 0 marks unused space up to the end of the ring. */
+/** u24: entries, each takes one LSN; 0 marks unused space up to the end of the ring. */
 export const GROUP_ENTRIES = 12;
+/** u8: the low byte of the epoch when it was published. */
+export const GROUP_EPOCH = 15;
 export const GROUP_HEADER_BYTES = 16;
 
 // --- states -------------------------------------------------------------------------------------
@@ -169,6 +229,8 @@ export const RING_FULL = 0;
 export const RING_REVOKED = -1;
 export const RING_NOT_OPEN = -2;
 export const RING_EXHAUSTED = -3;
+/** ring_publish: another epoch began since the entries got their time. Nothing was written: reserve again. */
+export const RING_EPOCH = -5;
 /** ring_claim found no free stripe. */
 export const RING_NO_STRIPE = -4;
 
@@ -193,11 +255,21 @@ export const KIND_DELETE = 3;
 export const KIND_COMMIT = 4;
 /** Control: a u64, how many LSNs starting at its own were taken and never published. */
 export const KIND_VOID = 16;
+/** Written by a repair: entries that are gone. Takes no LSN; the void behind it does. */
+export const KIND_LOST = 17;
+/** Control: a new epoch begins, or a chain is new (src/marks.ts). Takes no LSN. */
+export const KIND_EPOCH = 18;
+
+/** i64, first in the payload of a user's entry in a per-core log, and counted in its payload bytes: its time. */
+export const TIME_BYTES = 8;
 
 export const FRAME_MAGIC = 0x46574c43; // "CLWF" read as little-endian u32
 export const FRAME_CRC = 4;
 export const FRAME_BYTES = 8;
+/** u24. */
 export const FRAME_ENTRIES = 12;
+/** u8: the low byte of the highest epoch that was durable when the frame was written. */
+export const FRAME_DURABLE_EPOCH = 15;
 export const FRAME_FIRST_LSN = 16;
 export const FRAME_DURABLE_LSN = 24;
 export const FRAME_TERM = 32;

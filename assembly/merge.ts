@@ -5,12 +5,15 @@
 // LSN below H was taken before H was read, so its stripe was pending then; if it is neither visible
 // in a tail nor can any pending stripe own it, then nobody will ever publish it, and it becomes a hole.
 
+import { BANK } from "./bank";
 import {
+  CTL_DEMAND,
   CTL_ENTRY_SEED,
   CTL_NEXT_LSN,
   CTL_RING_BYTES,
   CTL_SNAPSHOT,
   CTL_STRIPE_HIGH,
+  CTL_TIME_BYTES,
   ENTRY_CRC,
   ENTRY_HEADER_BYTES,
   ENTRY_PAYLOAD_BYTES,
@@ -24,16 +27,20 @@ import {
   ENTRY_RESERVED,
   GROUP_BODY_BYTES,
   GROUP_ENTRIES,
+  GROUP_EPOCH,
   GROUP_HEADER_BYTES,
   GROUP_LSN,
   KIND_VOID,
+  MERGE_AHEAD,
   MERGE_ENTRIES,
+  MERGE_EPOCH,
   MERGE_FIRST_LSN,
   MERGE_HEADERS_CRC,
   MERGE_MORE,
   MERGE_NEXT_LSN,
   MERGE_PAYLOAD_BYTES,
   MERGE_PENDING,
+  MERGE_TIME_NS,
   MERGE_VOID_LSNS,
   STRIPE_DEMAND_GROUP,
   STRIPE_DEMAND_SYNC,
@@ -53,12 +60,12 @@ const VOID_BYTES: u32 = 24;
 @inline
 function head_lsn(stripe: u32, ringBytes: u32): i64 {
   const block = stripe_block(stripe);
-  const tail = load<u32>(CTL_SNAPSHOT + (stripe << 2));
+  const tail = load<u32>(BANK + CTL_SNAPSHOT + (stripe << 2));
   let head = load<u32>(block + STRIPE_HEAD);
   if (head == tail) return i64.MAX_VALUE;
   const ring = stripe_ring(stripe);
   const position = head & (ringBytes - 1);
-  if (load<u32>(ring + position, GROUP_ENTRIES) == 0) {
+  if ((load<u32>(ring + position, GROUP_ENTRIES) & 0xffffff) == 0) {
     head += ringBytes - position;
     assert(head != tail);
     atomic.store<u32>(block + STRIPE_HEAD, head);
@@ -83,31 +90,36 @@ function give_back(block: usize, head: u32): void {
 }
 
 /**
- * Fills `body` with up to `capacityBytes` of entries and returns the bytes used; the MERGE_* words say
+ * Fills the memory from `bodyInBank` on with up to `capacityBytes` of entries and returns the bytes used; the MERGE_* words say
  * the rest. Drained space is given back to the writers at once: the bytes were copied.
  */
-export function merge_fill(body: usize, capacityBytes: u32): u32 {
-  const limit = atomic.load<i64>(CTL_NEXT_LSN);
+export function merge_fill(bodyInBank: usize, capacityBytes: u32): u32 {
+  const body = BANK + bodyInBank;
+  const limit = atomic.load<i64>(BANK, CTL_NEXT_LSN);
   point(11);
-  const stripes = atomic.load<u32>(CTL_STRIPE_HIGH);
+  const stripes = atomic.load<u32>(BANK, CTL_STRIPE_HIGH);
   let pending: i32 = 0;
   for (let s: u32 = 0; s < stripes; s++) {
     point(12);
     const state = atomic.load<u64>(stripe_block(s) + STRIPE_STATE);
-    store<u32>(CTL_SNAPSHOT + (s << 2), <u32>state);
+    store<u32>(BANK + CTL_SNAPSHOT + (s << 2), <u32>state);
     pending |= <i32>(state >>> 32) & 1;
   }
-  const ringBytes = load<u32>(CTL_RING_BYTES);
+  const ringBytes = load<u32>(BANK, CTL_RING_BYTES);
   const end = body + capacityBytes;
   let at = body;
-  let next = load<i64>(MERGE_NEXT_LSN);
+  let next = load<i64>(BANK, MERGE_NEXT_LSN);
   let entries: u32 = 0;
   let headers: u32 = ~0;
   let payloadBytes: u64 = 0;
   let voids: i64 = 0;
   let more: i32 = 0;
+  let ahead: i32 = 0;
+  const epoch = load<u8>(BANK, MERGE_EPOCH);
+  const timeBytes = load<u32>(BANK, CTL_TIME_BYTES);
+  let timeNs = load<i64>(BANK, MERGE_TIME_NS);
   let stripe: u32 = 0;
-  store<i64>(MERGE_FIRST_LSN, next);
+  store<i64>(BANK, next, MERGE_FIRST_LSN);
 
   while (next < limit) {
     // Whose turn is it? Starting with the last one: a thread mostly publishes several in a row.
@@ -128,7 +140,7 @@ export function merge_fill(body: usize, capacityBytes: u32): u32 {
       }
       const count = min(lowest, limit) - next;
       store<i64>(entry_begin(at, 8, 0, KIND_VOID, 0), count);
-      store<u32>(at, entry_checksum(entry_register(load<u32>(CTL_ENTRY_SEED), at), next), ENTRY_CRC);
+      store<u32>(at, entry_checksum(entry_register(load<u32>(BANK, CTL_ENTRY_SEED), at), next), ENTRY_CRC);
       headers = crc_step16(headers, at);
       at += VOID_BYTES;
       entries++;
@@ -139,17 +151,23 @@ export function merge_fill(body: usize, capacityBytes: u32): u32 {
     // Take groups of this stripe as long as they follow each other.
     const block = stripe_block(stripe);
     const ring = stripe_ring(stripe);
-    const tail = load<u32>(CTL_SNAPSHOT + (stripe << 2));
+    const tail = load<u32>(BANK + CTL_SNAPSHOT + (stripe << 2));
     let head = load<u32>(block + STRIPE_HEAD);
     while (true) {
       const group = ring + (head & (ringBytes - 1));
-      const count = load<u32>(group, GROUP_ENTRIES);
+      const count = load<u32>(group, GROUP_ENTRIES) & 0xffffff;
       if (count == 0) {
         head += ringBytes - (head & (ringBytes - 1));
         assert(head != tail);
         continue;
       }
       if (load<i64>(group, GROUP_LSN) != next) break;
+      // One frame, one epoch. Where stripes share a chain, an earlier stamp may come later: it counts as the epoch that
+      // has begun.
+      if (<i8>(load<u8>(group, GROUP_EPOCH) - epoch) > 0) {
+        ahead = 1;
+        break;
+      }
       const bytes = load<u32>(group, GROUP_BODY_BYTES);
       assert(group_bytes(bytes) <= tail - head);
       if (bytes > <u32>(end - at)) {
@@ -167,37 +185,41 @@ export function merge_fill(body: usize, capacityBytes: u32): u32 {
         next++;
       }
       assert(at == stop);
+      // All entries of a group have one time.
+      if (timeBytes) timeNs = load<i64>(group, GROUP_HEADER_BYTES + ENTRY_HEADER_BYTES);
       entries += count;
       head += group_bytes(bytes);
       if (head == tail) break;
     }
     point(13);
     give_back(block, head);
-    if (more) break;
+    if (more | ahead) break;
   }
 
-  store<i64>(MERGE_NEXT_LSN, next);
-  store<u32>(MERGE_ENTRIES, entries);
-  store<u32>(MERGE_HEADERS_CRC, ~headers);
-  store<i32>(MERGE_PENDING, pending);
-  store<i32>(MERGE_MORE, more);
-  store<i64>(MERGE_VOID_LSNS, voids);
-  store<u64>(MERGE_PAYLOAD_BYTES, payloadBytes);
+  store<i64>(BANK, next, MERGE_NEXT_LSN);
+  store<u32>(BANK, entries, MERGE_ENTRIES);
+  store<u32>(BANK, ~headers, MERGE_HEADERS_CRC);
+  store<i32>(BANK, pending, MERGE_PENDING);
+  store<i32>(BANK, more, MERGE_MORE);
+  store<i64>(BANK, voids, MERGE_VOID_LSNS);
+  store<u64>(BANK, payloadBytes, MERGE_PAYLOAD_BYTES);
+  store<i32>(BANK, ahead, MERGE_AHEAD);
+  store<i64>(BANK, timeNs, MERGE_TIME_NS);
   return <u32>(at - body);
 }
 
 /** The highest LSN that any thread waits for: without delay (1) or within the group's delay (0). */
 export function merge_demand(immediate: i32): f64 {
-  const stripes = atomic.load<u32>(CTL_STRIPE_HIGH);
+  const stripes = atomic.load<u32>(BANK, CTL_STRIPE_HIGH);
   const word = immediate ? STRIPE_DEMAND_SYNC : STRIPE_DEMAND_GROUP;
-  let highest: i64 = 0;
+  let highest: i64 = immediate ? atomic.load<i64>(BANK, CTL_DEMAND) : 0;
   for (let s: u32 = 0; s < stripes; s++) highest = max(highest, atomic.load<i64>(stripe_block(s) + word));
   return <f64>highest;
 }
 
 /** Bytes waiting in all rings. */
 export function merge_used(): f64 {
-  const stripes = atomic.load<u32>(CTL_STRIPE_HIGH);
+  const stripes = atomic.load<u32>(BANK, CTL_STRIPE_HIGH);
   let used: u64 = 0;
   for (let s: u32 = 0; s < stripes; s++) used += ring_used(s);
   return <f64>used;
@@ -205,8 +227,8 @@ export function merge_used(): f64 {
 
 /** Is a ring half full, or its owner waiting for space? */
 export function merge_pressed(): i32 {
-  const stripes = atomic.load<u32>(CTL_STRIPE_HIGH);
-  const half = load<u32>(CTL_RING_BYTES) >>> 1;
+  const stripes = atomic.load<u32>(BANK, CTL_STRIPE_HIGH);
+  const half = load<u32>(BANK, CTL_RING_BYTES) >>> 1;
   for (let s: u32 = 0; s < stripes; s++) {
     if (ring_used(s) > half || atomic.load<i32>(stripe_block(s) + STRIPE_SPACE_WANTED)) return 1;
   }

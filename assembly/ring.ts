@@ -12,21 +12,35 @@
 // It must never happen that an appending thread waits for another one here: reserving and publishing
 // have no loops over shared words.
 
+import { BANK } from "./bank";
 import {
   BELL_LAZY,
+  CTL_CORE,
+  CTL_DEMAND,
+  CTL_DOORBELL,
   CTL_ENTRY_SEED,
+  CTL_EPOCH_DONE,
   CTL_NEXT_LSN,
   CTL_RINGS,
   CTL_RING_BYTES,
-  CTL_SLEEP,
   CTL_STATE,
   CTL_STRIPES,
   CTL_STRIPE_HIGH,
+  CTL_TIME_BYTES,
+  ENTRY_HEADER_BYTES,
   GROUP_BODY_BYTES,
   GROUP_ENTRIES,
+  GROUP_EPOCH,
   GROUP_HEADER_BYTES,
   GROUP_LSN,
+  LOG_ACKED_NS,
+  LOG_ANCHOR_NS,
+  LOG_BANK_BYTES,
+  LOG_CORES,
+  LOG_EPOCH,
   LOG_OPEN,
+  MERGE_EPOCH,
+  RING_EPOCH,
   RING_EXHAUSTED,
   RING_FULL,
   RING_NOT_OPEN,
@@ -38,10 +52,12 @@ import {
   STRIPE_BYTES,
   STRIPE_DEMAND_GROUP,
   STRIPE_DEMAND_SYNC,
+  STRIPE_EPOCH,
   STRIPE_HEAD,
   STRIPE_OWNER,
   STRIPE_SPACE_WANTED,
   STRIPE_STATE,
+  STRIPE_TIME,
 } from "./layout";
 import { entry_begin, entry_bytes, entry_end } from "./entry";
 import { point } from "./point";
@@ -55,13 +71,13 @@ const LSN_LIMIT: i64 = 0x1fffff_ffffffff - 0x7fffffff;
 // @ts-ignore: decorator
 @inline
 export function stripe_block(stripe: u32): usize {
-  return STRIPE_BLOCKS + stripe * STRIPE_BYTES;
+  return BANK + STRIPE_BLOCKS + stripe * STRIPE_BYTES;
 }
 
 // @ts-ignore: decorator
 @inline
 export function stripe_ring(stripe: u32): usize {
-  return <usize>(load<u32>(CTL_RINGS) + stripe * load<u32>(CTL_RING_BYTES));
+  return BANK + <usize>(load<u32>(BANK, CTL_RINGS) + stripe * load<u32>(BANK, CTL_RING_BYTES));
 }
 
 // @ts-ignore: decorator
@@ -76,21 +92,35 @@ function generation_of(state: u64): i32 {
   return <i32>(state >>> 33);
 }
 
-/** Takes a free stripe for thread `owner` (thread id + 1). Returns its number, or RING_NO_STRIPE. */
+/** Makes the word at `at` at least `value`. */
+function raise(at: usize, value: u32): void {
+  let seen = atomic.load<u32>(at);
+  while (seen < value) {
+    const before = atomic.cmpxchg<u32>(at, seen, value);
+    if (before == seen) break;
+    seen = before;
+  }
+}
+
+/**
+ * Takes a free stripe for thread `owner` (thread id + 1). Returns its number, or RING_NO_STRIPE. A core that nobody has
+ * used before begins in the present epoch: no barrier has waited for it.
+ */
 export function ring_claim(owner: i32): i32 {
   assert(owner > 0);
-  const stripes = load<u32>(CTL_STRIPES);
+  const stripes = load<u32>(BANK, CTL_STRIPES);
   for (let s: u32 = 0; s < stripes; s++) {
     const block = stripe_block(s);
     if (atomic.cmpxchg<i32>(block + STRIPE_OWNER, 0, owner) != 0) continue;
     // A new generation: whatever a former owner still holds is void.
     ring_revoke(s);
-    let high = atomic.load<u32>(CTL_STRIPE_HIGH);
-    while (high < s + 1) {
-      const seen = atomic.cmpxchg<u32>(CTL_STRIPE_HIGH, high, s + 1);
-      if (seen == high) break;
-      high = seen;
+    if (load<u32>(BANK, CTL_TIME_BYTES) && atomic.load<u32>(BANK, CTL_STRIPE_HIGH) == 0) {
+      const epoch = atomic.load<i64>(LOG_EPOCH);
+      store<i64>(BANK, epoch, MERGE_EPOCH);
+      atomic.store<i64>(BANK, epoch, CTL_EPOCH_DONE);
     }
+    raise(BANK + CTL_STRIPE_HIGH, s + 1);
+    raise(LOG_CORES, load<u32>(BANK, CTL_CORE) + 1);
     return s;
   }
   return RING_NO_STRIPE;
@@ -130,17 +160,37 @@ export function ring_used(stripe: u32): u32 {
 }
 
 /**
- * Step 1. Space for one publication of `entries` entries in `bodyBytes` bytes, contiguous.
+ * The time of what comes next in a per-core log: never back within a core or across an epoch, and above everything that
+ * was acknowledged. In the first call after an epoch began, every core's newest time counts: whoever still publishes in
+ * the epoch before has stored its time before it saw that epoch, and so before this call sees the next one.
+ */
+// @ts-ignore: decorator
+@inline
+function take_time(block: usize, elapsedNs: f64): void {
+  const epoch = atomic.load<i64>(LOG_EPOCH);
+  let floor = max(load<i64>(block, STRIPE_TIME), atomic.load<i64>(LOG_ACKED_NS));
+  if (load<i64>(block, STRIPE_EPOCH) != epoch) {
+    const cores = atomic.load<u32>(LOG_CORES);
+    const bankBytes = load<u32>(LOG_BANK_BYTES);
+    for (let c: u32 = 0; c < cores; c++) floor = max(floor, atomic.load<i64>(c * bankBytes + STRIPE_BLOCKS, STRIPE_TIME));
+    store<i64>(block, epoch, STRIPE_EPOCH);
+  }
+  atomic.store<i64>(block, max(load<i64>(LOG_ANCHOR_NS) + <i64>elapsedNs, floor + 1), STRIPE_TIME);
+}
+
+/**
+ * Step 1. Space for one publication of `entries` entries in `bodyBytes` bytes, contiguous, and in a per-core log their
+ * time: the log's own and `elapsedNs` since it was opened, or as much later as their order needs.
  * Returns the address of the first entry, or a RING_* code. Nothing is visible to anyone yet,
  * and calling it again replaces the reservation.
  */
-export function ring_reserve(stripe: u32, generation: i32, bodyBytes: u32, entries: u32): i32 {
+export function ring_reserve(stripe: u32, generation: i32, bodyBytes: u32, entries: u32, elapsedNs: f64): i32 {
   const block = stripe_block(stripe);
   const state = atomic.load<u64>(block + STRIPE_STATE);
   if (atomic.load<i32>(CTL_STATE) != LOG_OPEN) return RING_NOT_OPEN;
   if (generation_of(state) != generation) return RING_REVOKED;
-  if (atomic.load<i64>(CTL_NEXT_LSN) > LSN_LIMIT) return RING_EXHAUSTED;
-  const ringBytes = load<u32>(CTL_RING_BYTES);
+  if (atomic.load<i64>(BANK, CTL_NEXT_LSN) > LSN_LIMIT) return RING_EXHAUSTED;
+  const ringBytes = load<u32>(BANK, CTL_RING_BYTES);
   const need = group_bytes(bodyBytes);
   assert(entries > 0 && need <= ringBytes >>> 1);
   const tail = <u32>state;
@@ -156,35 +206,52 @@ export function ring_reserve(stripe: u32, generation: i32, bodyBytes: u32, entri
   } else if (need > free) {
     return RING_FULL;
   }
+  if (load<u32>(BANK, CTL_TIME_BYTES)) take_time(block, elapsedNs);
   const group = ring + position;
   store<u32>(group, bodyBytes, GROUP_BODY_BYTES);
   store<u32>(group, entries, GROUP_ENTRIES);
-  return <i32>(group + GROUP_HEADER_BYTES);
+  return <i32>(group + GROUP_HEADER_BYTES - BANK);
 }
 
-/** Step 1 for a single entry: reserves and writes its header. Returns where the payload goes, or a RING_* code. */
-export function ring_reserve_entry(stripe: u32, generation: i32, payloadBytes: u32, keyBytes: u32, kind: u32): i32 {
-  const at = ring_reserve(stripe, generation, entry_bytes(payloadBytes), 1);
-  return at <= 0 ? at : <i32>entry_begin(at, payloadBytes, keyBytes, kind, stripe);
+/** Writes the header of an entry at `at`, and its time in a per-core log. Returns where key and value go. */
+export function ring_entry(stripe: u32, at: usize, payloadBytes: u32, keyBytes: u32, kind: u32): usize {
+  const timeBytes = load<u32>(BANK, CTL_TIME_BYTES);
+  const payload = entry_begin(BANK + at, payloadBytes + timeBytes, keyBytes, kind, load<u32>(BANK, CTL_CORE) + stripe);
+  if (timeBytes) store<i64>(payload, load<i64>(stripe_block(stripe), STRIPE_TIME));
+  return payload + timeBytes - BANK;
 }
 
-/** Step 2 and 3 for a single entry whose payload was copied to `payload`. */
+/** Step 1 for a single entry: reserves and writes its header. Returns where key and value go, or a RING_* code. */
+export function ring_reserve_entry(
+  stripe: u32,
+  generation: i32,
+  payloadBytes: u32,
+  keyBytes: u32,
+  kind: u32,
+  elapsedNs: f64,
+): i32 {
+  const at = ring_reserve(stripe, generation, entry_bytes(payloadBytes + load<u32>(BANK, CTL_TIME_BYTES)), 1, elapsedNs);
+  return at <= 0 ? at : <i32>ring_entry(stripe, at, payloadBytes, keyBytes, kind);
+}
+
+/** Step 2 and 3 for a single entry whose key and value were copied to `payload`. */
 export function ring_publish_entry(stripe: u32, generation: i32, payload: usize, bell: i32): f64 {
-  const entry = payload - 16;
-  entry_end(load<u32>(CTL_ENTRY_SEED), entry);
+  const entry = payload - ENTRY_HEADER_BYTES - load<u32>(BANK, CTL_TIME_BYTES);
+  entry_end(load<u32>(BANK, CTL_ENTRY_SEED), BANK + entry);
   return ring_publish(stripe, generation, entry, bell);
 }
 
 /**
  * Step 3. Takes the LSNs last and makes the group visible: a straight line without loops or calls,
  * so a stalled thread holds the others up for no longer than this, and a dead one leaves a hole that
- * can be told from a slow one. Returns the first LSN, or RING_REVOKED: then nothing was written.
+ * can be told from a slow one. The epoch is read in between: a barrier waits for whoever may have read the one before.
+ * Returns the first LSN, or RING_REVOKED or RING_EPOCH: then nothing was written.
  */
 export function ring_publish(stripe: u32, generation: i32, firstEntry: usize, bell: i32): f64 {
   const block = stripe_block(stripe);
   const word = block + STRIPE_STATE;
-  const group = firstEntry - GROUP_HEADER_BYTES;
-  const ringBytes = load<u32>(CTL_RING_BYTES);
+  const group = BANK + firstEntry - GROUP_HEADER_BYTES;
+  const ringBytes = load<u32>(BANK, CTL_RING_BYTES);
   const entries = load<u32>(group, GROUP_ENTRIES);
   const state = atomic.load<u64>(word);
   if (generation_of(state) != generation) return RING_REVOKED;
@@ -198,7 +265,11 @@ export function ring_publish(stripe: u32, generation: i32, firstEntry: usize, be
   point(1);
   if (atomic.cmpxchg<u64>(word, state, pending) != state) return RING_REVOKED;
   point(2);
-  const lsn = atomic.add<i64>(CTL_NEXT_LSN, <i64>entries);
+  const epoch = atomic.load<i64>(LOG_EPOCH);
+  if (load<u32>(BANK, CTL_TIME_BYTES) && load<i64>(block, STRIPE_EPOCH) != epoch)
+    return atomic.cmpxchg<u64>(word, pending, state) == pending ? RING_EPOCH : RING_REVOKED;
+  store<u8>(group, <u8>epoch, GROUP_EPOCH);
+  const lsn = atomic.add<i64>(BANK, <i64>entries, CTL_NEXT_LSN);
   point(3);
   store<i64>(group, lsn, GROUP_LSN);
   point(4);
@@ -207,7 +278,7 @@ export function ring_publish(stripe: u32, generation: i32, firstEntry: usize, be
 
   // Step 4, the doorbell. The tail was stored before SLEEP is read, and the flusher stores SLEEP before
   // it reads the tails, so one of the two sees the other.
-  const sleep = atomic.load<i32>(CTL_SLEEP);
+  const sleep = atomic.load<i32>(load<usize>(BANK, CTL_DOORBELL));
   if (sleep != SLEEP_AWAKE) {
     const used = next - atomic.load<u32>(block + STRIPE_HEAD);
     if ((bell == BELL_LAZY && sleep == SLEEP_IDLE) || used > ringBytes >>> 1) doorbell_ring();
@@ -217,23 +288,36 @@ export function ring_publish(stripe: u32, generation: i32, firstEntry: usize, be
 
 /** Wakes the flusher if it sleeps. */
 export function doorbell_ring(): void {
-  if (atomic.load<i32>(CTL_SLEEP) == SLEEP_AWAKE) return;
-  if (atomic.xchg<i32>(CTL_SLEEP, SLEEP_AWAKE) != SLEEP_AWAKE) atomic.notify(CTL_SLEEP, 1);
+  const bell = load<usize>(BANK, CTL_DOORBELL);
+  if (atomic.load<i32>(bell) == SLEEP_AWAKE) return;
+  if (atomic.xchg<i32>(bell, SLEEP_AWAKE) != SLEEP_AWAKE) atomic.notify(bell, 1);
 }
 
 /**
- * Wakes the flusher whatever SLEEP says: a thread that was ended inside doorbell_ring may have changed the word without
- * notifying, and every other one would take the flusher for awake. For whoever sees a thread's end.
+ * Wakes the flusher whatever the doorbell says: a thread that was ended inside doorbell_ring may have changed the word
+ * without notifying, and every other one would take the flusher for awake. For whoever sees a thread's end.
  */
 export function doorbell_ring_always(): void {
-  atomic.store<i32>(CTL_SLEEP, SLEEP_AWAKE);
-  atomic.notify(CTL_SLEEP, 1);
+  const bell = load<usize>(BANK, CTL_DOORBELL);
+  atomic.store<i32>(bell, SLEEP_AWAKE);
+  atomic.notify(bell, 1);
 }
 
 /** The owner waits until `lsn` is durable: makes the flusher go, now or within the group's delay. */
 export function ring_demand(stripe: u32, lsn: f64, immediate: i32): void {
   const word = stripe_block(stripe) + (immediate ? STRIPE_DEMAND_SYNC : STRIPE_DEMAND_GROUP);
   if (atomic.load<i64>(word) < <i64>lsn) atomic.store<i64>(word, <i64>lsn);
+  doorbell_ring();
+}
+
+/** A thread of another core waits until `lsn` of this one is durable. */
+export function ring_demand_other(lsn: f64): void {
+  let seen = atomic.load<i64>(BANK, CTL_DEMAND);
+  while (seen < <i64>lsn) {
+    const before = atomic.cmpxchg<i64>(BANK, seen, <i64>lsn, CTL_DEMAND);
+    if (before == seen) break;
+    seen = before;
+  }
   doorbell_ring();
 }
 

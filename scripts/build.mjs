@@ -60,14 +60,14 @@ export function checkWasm(bytes, name) {
 }
 
 /** Gives the sources their embedded parts: the module as base64, the flusher's worker as text. */
-export function embed({ edit, wasmFile } = {}) {
+export function embed({ edit, wasmFile, pointsFile } = {}) {
   const text = (contents) => ({ contents: `export default ${JSON.stringify(contents)};`, loader: "js" });
   return {
     name: "corewal-embed",
     setup(build) {
       build.onResolve({ filter: /^corewal:/ }, ({ path }) => ({ path, namespace: "corewal" }));
       build.onLoad({ filter: /^corewal:wasm/, namespace: "corewal" }, ({ path }) => {
-        const file = path === "corewal:wasm-points" ? buildWasm("points") : (wasmFile ?? buildWasm("release"));
+        const file = path === "corewal:wasm-points" ? (pointsFile ?? buildWasm("points")) : (wasmFile ?? buildWasm("release"));
         return text(readFileSync(file).toString("base64"));
       });
       build.onLoad({ filter: /^corewal:schedule$/, namespace: "corewal" }, () => ({

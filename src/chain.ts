@@ -9,22 +9,25 @@
 //
 // A crash between 2 and 3 leaves the parent unsealed; the next recovery does step 3 again.
 
-import { alignUp, encodeFrameHeader } from "./frame.js";
+import { CorewalError } from "./errors.js";
+import type { Core } from "./core.js";
+import { alignUp, encodeFrameHeader, type FrameHeader } from "./frame.js";
+import type { Marks } from "./marks.js";
 import { SegmentScanner } from "./scan.js";
+import { markContinued, seal, type Footer } from "./footer.js";
 import {
   addFrame,
   emptySummary,
   encodeSegmentHeader,
   firstFrameOffset,
-  markContinued,
   NEW_SUFFIX,
-  seal,
+  SEGMENT_NUMBER_MAX,
   segmentName,
-  type Footer,
   type SegmentHeader,
   type SegmentSummary,
 } from "./segment.js";
 import { writeAll, type Storage, type StorageFile } from "./storage.js";
+import type { Topology } from "./types.js";
 
 /** A segment as the host knows it: plain data, so it can go to the flusher's worker. */
 export interface ChainSegment {
@@ -40,9 +43,11 @@ export interface ChainSegment {
 export interface ChainIdentity {
   directory: string;
   logId: Uint8Array;
+  topology: Topology;
   chain: number;
   term: number;
   epoch: number;
+  marks: Marks;
   frameAlign: number;
   segmentBytes: number;
 }
@@ -71,6 +76,18 @@ export function segmentPath(directory: string, header: { chain: number; number: 
   return `${directory}/${segmentName(header.chain, header.number)}`;
 }
 
+/** What the header of a segment says of the one that it continues. */
+export function linkTo(
+  parent: ChainSegment | undefined,
+): Pick<SegmentHeader, "parentNumber" | "parentSalt" | "parentEnd" | "parentLastLsn"> {
+  return {
+    parentNumber: parent?.header.number ?? 0,
+    parentSalt: parent?.header.salt ?? 0n,
+    parentEnd: parent?.endOffset ?? 0,
+    parentLastLsn: parent?.summary.lastLsn ?? 0,
+  };
+}
+
 /** Makes the segment after `parent` exist; see above. Returns it with its open file. */
 export function continueChain(
   storage: Storage,
@@ -88,12 +105,10 @@ export function continueChain(
   const header: SegmentHeader = {
     logId: identity.logId,
     salt,
+    topology: identity.topology,
     chain,
     number: (parent?.header.number ?? 0) + 1,
-    parentNumber: parent?.header.number ?? 0,
-    parentSalt: parent?.header.salt ?? 0n,
-    parentEnd: parent?.endOffset ?? 0,
-    parentLastLsn,
+    ...linkTo(parent),
     term: identity.term,
     epoch: identity.epoch,
     createdNs: nowNs,
@@ -101,7 +116,11 @@ export function continueChain(
     segmentBytes,
     provenEnd,
     provenLsn: parentLastLsn + copiedLsns,
+    cutsParent: false,
+    marks: identity.marks,
   };
+  if (header.number > SEGMENT_NUMBER_MAX)
+    throw new CorewalError("COREWAL_LSN_EXHAUSTED", `segment ${parent!.header.number} has the last number there is: begin a new log`);
   const path = segmentPath(directory, header);
   const summary = emptySummary(parentLastLsn + 1);
   const file = storage.create(path + NEW_SUFFIX);
@@ -111,14 +130,28 @@ export function continueChain(
     if (parent !== undefined && copy !== undefined) copyFrames(storage, directory, parent, copy, file, header, summary);
     writeZeros(file, provenEnd, allocated);
     file.sync();
-    storage.rename(path + NEW_SUFFIX, path);
-    storage.syncDirectory(directory);
-    if (parent !== undefined) endParent(storage, directory, parent, header);
+    commitSegment(storage, directory, header, parent);
   } catch (error) {
     file.close();
     throw error;
   }
   return { segment: { header, endOffset: provenEnd, summary, footer: undefined }, file, allocated };
+}
+
+/** Writes a frame whose entries stand behind its place at `at` for the header, to `offset` of a segment. Returns where the next one goes. */
+export function placeFrame(
+  to: StorageFile,
+  segment: Pick<SegmentHeader, "salt" | "frameAlign">,
+  core: Core,
+  at: number,
+  frame: FrameHeader,
+  offset: number,
+): number {
+  encodeFrameHeader(core, at, frame, segment.salt, offset);
+  writeAll(to, core.bytes.subarray(at, at + frame.bytes), offset);
+  const end = offset + alignUp(frame.bytes, segment.frameAlign);
+  writeZeros(to, offset + frame.bytes, end);
+  return end;
 }
 
 /** Frames keep their entries, LSNs, term and time; only what binds them to salt and place is made anew. */
@@ -137,19 +170,23 @@ function copyFrames(
     let offset = firstFrameOffset(header.frameAlign);
     for (const expected of copy.frames) {
       let frame = scanner.next();
-      while (frame?.header.lsns === 0) frame = scanner.next();
+      while (frame?.header.entries === 0) frame = scanner.next();
       if (frame === undefined || frame.header.bytes !== expected.bytes) throw new Error(`${from.path} changed while it was copied`);
       addFrame(summary, { ...scanner.facts(frame), offset });
-      encodeFrameHeader(scanner.window, frame.at, frame.header, header.salt, offset);
-      writeAll(to, scanner.window.bytes.subarray(frame.at, frame.at + frame.header.bytes), offset);
-      const end = offset + alignUp(frame.header.bytes, header.frameAlign);
-      writeZeros(to, offset + frame.header.bytes, end);
-      offset = end;
+      offset = placeFrame(to, header, scanner.window, frame.at, frame.header, offset);
     }
   } finally {
     scanner.close();
     from.close();
   }
+}
+
+/** Steps 2 and 3 for a segment that is fsynced. */
+export function commitSegment(storage: Storage, directory: string, header: SegmentHeader, parent: ChainSegment | undefined): void {
+  const path = segmentPath(directory, header);
+  storage.rename(path + NEW_SUFFIX, path);
+  storage.syncDirectory(directory);
+  if (parent !== undefined) endParent(storage, directory, parent, header);
 }
 
 /** Step 3: seals the parent where it ends, or marks the footer that it has. */

@@ -12,6 +12,7 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command:
   dump: { summary: "print entries, in order", load: () => import("./cli/dump.js") },
   tail: { summary: "print the last entries, and go on with what is appended", load: () => import("./cli/tail.js") },
   verify: { summary: "check every byte, change nothing", load: () => import("./cli/verify.js") },
+  repair: { summary: "make a damaged log open again, and say what is lost", load: () => import("./cli/repair.js") },
   stat: { summary: "show segments, ranges, sizes and who holds the log", load: () => import("./cli/stat.js") },
   demo: {
     summary: "kill a loading process in full flight, reopen, show that nothing acknowledged is lost",

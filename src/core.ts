@@ -3,7 +3,7 @@
 import { instantiateSync } from "@assemblyscript/loader";
 import wasmBase64 from "corewal:wasm";
 import { requireRuntime } from "./runtime.js";
-import { CRC_TABLES, CRC_TABLES_BYTES, CTL_SCRATCH, STRIPE_BLOCKS, STRIPE_BYTES, STRIPE_HEAD, WINDOW } from "../assembly/layout.js";
+import { CTL_SCRATCH, STRIPE_BLOCKS, STRIPE_BYTES, STRIPE_HEAD, WINDOW } from "../assembly/layout.js";
 
 /** Addresses, sizes and codes are i32, LSNs f64. See assembly/ for each function's contract. */
 export interface CoreExports {
@@ -21,11 +21,13 @@ export interface CoreExports {
   ring_generation(stripe: number): number;
   ring_pending(stripe: number): number;
   ring_used(stripe: number): number;
-  ring_reserve(stripe: number, generation: number, bodyBytes: number, entries: number): number;
-  ring_reserve_entry(stripe: number, generation: number, payloadBytes: number, keyBytes: number, kind: number): number;
+  ring_reserve(stripe: number, generation: number, bodyBytes: number, entries: number, elapsedNs: number): number;
+  ring_reserve_entry(stripe: number, generation: number, payloadBytes: number, keyBytes: number, kind: number, elapsedNs: number): number;
+  ring_entry(stripe: number, at: number, payloadBytes: number, keyBytes: number, kind: number): number;
   ring_publish(stripe: number, generation: number, firstEntry: number, bell: number): number;
   ring_publish_entry(stripe: number, generation: number, payload: number, bell: number): number;
   ring_demand(stripe: number, lsn: number, immediate: number): void;
+  ring_demand_other(lsn: number): void;
   ring_want_space(stripe: number): void;
   merge_fill(body: number, capacityBytes: number): number;
   merge_demand(immediate: number): number;
@@ -33,12 +35,13 @@ export interface CoreExports {
   merge_pressed(): number;
   frame_verify(body: number, bytes: number, entries: number, headersCrc: number, seed: number, firstLsn: number, lsns: number): number;
   frame_find(from: number, to: number, step: number, magic: number): number;
-  log_init(stripes: number, rings: number, ringBytes: number, entrySeed: number, nextLsn: number): void;
   log_last_lsn(): number;
   log_durable_lsn(): number;
   log_state(): number;
   log_publish_durable(lsn: number): void;
+  log_close(): number;
   log_set_state(state: number): void;
+  log_barrier_wake(): void;
   log_wake(): void;
 }
 
@@ -59,18 +62,29 @@ export interface SharedMemory {
 /** A WebAssembly.Module. */
 export type CompiledModule = object;
 
-/** One instance of the module and views on the memory that it shares with the others. */
-export interface Core {
-  readonly module: CompiledModule;
-  readonly memory: SharedMemory;
-  readonly x: CoreExports;
+/** Views on shared memory, from some address on. */
+export interface Views {
   readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly i32: Int32Array;
+  readonly i64: BigInt64Array;
   readonly f64: Float64Array;
 }
 
-const PAGE = 65536;
+/** One instance of the module, and views on its bank of the memory that it shares with the others. */
+export interface Core extends Views {
+  readonly module: CompiledModule;
+  readonly memory: SharedMemory;
+  /** Address of the bank. */
+  readonly bank: number;
+  /** The whole memory: for the log's own words. */
+  readonly log: Views;
+  readonly x: CoreExports;
+  /** An instance for the bank at another address. */
+  at(bank: number): Core;
+}
+
+export const PAGE = 65536;
 
 let compiled: CompiledModule | undefined;
 
@@ -88,23 +102,34 @@ export function makeMemory(bytes: number): SharedMemory {
   return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
 }
 
-/** An instance over `memory`. `point` is called by the test build of the module only. */
-export function bindCore(module: CompiledModule, memory: SharedMemory, point?: (step: number) => void): Core {
-  const imports = { env: { memory, ...(point === undefined ? {} : { point }) } };
+function viewsFrom({ buffer }: SharedMemory, at: number): Views {
+  return {
+    bytes: new Uint8Array(buffer, at),
+    view: new DataView(buffer, at),
+    i32: new Int32Array(buffer, at),
+    i64: new BigInt64Array(buffer, at),
+    f64: new Float64Array(buffer, at),
+  };
+}
+
+/** An instance for the bank at `bank` of `memory`. `point` is called by the test build of the module only. */
+export function bindCore(module: CompiledModule, memory: SharedMemory, point?: (step: number) => void, bank = 0): Core {
+  const imports = { env: { memory, bank, ...(point === undefined ? {} : { point }) } };
   // The loader's own exports object wraps every function and costs four times the call: take the raw one.
   const { instance } = instantiateSync(module, imports as Parameters<typeof instantiateSync>[1]) as unknown as {
     instance: { exports: CoreExports };
   };
-  const { buffer } = memory;
-  return {
+  const log = viewsFrom(memory, 0);
+  const core: Core = {
     module,
     memory,
+    bank,
+    log,
     x: instance.exports,
-    bytes: new Uint8Array(buffer),
-    view: new DataView(buffer),
-    i32: new Int32Array(buffer),
-    f64: new Float64Array(buffer),
+    ...(bank === 0 ? log : viewsFrom(memory, bank)),
+    at: (other) => (other === bank ? core : bindCore(module, memory, point, other)),
   };
+  return core;
 }
 
 /** A private instance whose memory holds the checksum tables and a window of `bytes` bytes at WINDOW. */
@@ -127,19 +152,6 @@ export function returnWindow(core: Core): void {
   const bytes = core.bytes.length - WINDOW;
   const list = idleWindows.get(bytes) ?? [];
   if (list.length < WINDOWS_KEPT && bytes <= WINDOW_BYTES_KEPT) idleWindows.set(bytes, [...list, core]);
-}
-
-/** Shared memory of a log: where the rings and the frame buffer begin, and how much there is. */
-export function logGeometry(stripes: number, ringBytes: number, frameBytes: number): { rings: number; frame: number; totalBytes: number } {
-  const rings = Math.ceil((STRIPE_BLOCKS + stripes * STRIPE_BYTES) / PAGE) * PAGE;
-  const frame = rings + stripes * ringBytes;
-  return { rings, frame, totalBytes: frame + frameBytes };
-}
-
-/** Makes a memory that was used before look new; cheaper than a new one, which only the simulator needs. */
-export function clearControl(core: Core, stripes: number): void {
-  core.bytes.fill(0, 0, CRC_TABLES);
-  core.bytes.fill(0, CRC_TABLES + CRC_TABLES_BYTES, STRIPE_BLOCKS + STRIPE_BYTES * stripes);
 }
 
 /** Index into `i32` of the word on which a stripe's owner waits for space. */

@@ -2,11 +2,12 @@
 
 import type { Worker } from "node:worker_threads";
 import workerSource from "corewal:flusher-worker";
-import { CTL_SLEEP, LOG_CLOSED, SLEEP_AWAKE } from "../assembly/layout.js";
+import { CTL_SLEEP, LOG_CLOSED } from "../assembly/layout.js";
 import type { Core } from "./core.js";
+import type { Crew } from "./crew.js";
 import { CorewalError } from "./errors.js";
 import { poisonLog } from "./fault.js";
-import { lieDown, type Flusher, type FlusherStart, type Rest } from "./flusher.js";
+import type { FlusherStart, Rest } from "./flusher.js";
 import { startThread } from "./runtime.js";
 import { wordChange } from "./wait.js";
 import type { LocalFlusher, StripeWriter } from "./writer.js";
@@ -16,8 +17,7 @@ export class InlineDrive implements LocalFlusher {
   readonly writers = new Set<StripeWriter>();
 
   constructor(
-    private readonly core: Core,
-    private readonly flusher: Flusher,
+    private readonly crew: Crew,
     manual: boolean,
     /** Tests only: the thread that pumps is its own guest, too. */
     private readonly guest: boolean,
@@ -30,31 +30,32 @@ export class InlineDrive implements LocalFlusher {
   }
 
   private turn(): Rest {
-    if (this.guest) this.flusher.shutToGuest();
-    const rest = this.flusher.step();
-    if (this.guest && rest.ms > 0) this.flusher.openToGuest(rest);
+    if (this.guest) this.crew.shutToGuest();
+    const rest = this.crew.step();
+    if (this.guest && rest.ms > 0) this.crew.openToGuest(rest);
     for (const writer of this.writers) writer.settle();
     return rest;
   }
 
   private async run(): Promise<void> {
-    while (!this.flusher.done) {
+    const { crew } = this;
+    while (!crew.done) {
       const rest = this.turn();
       if (rest.ms === 0) await new Promise(setImmediate);
-      else if (lieDown(this.core, this.flusher, rest)) {
-        await wordChange(this.core.i32, CTL_SLEEP >> 2, rest.sleep, rest.ms);
-        Atomics.store(this.core.i32, CTL_SLEEP >> 2, SLEEP_AWAKE);
+      else if (crew.lieDown(rest)) {
+        await wordChange(crew.core.i32, CTL_SLEEP >> 2, rest.sleep, rest.ms);
+        crew.wake();
       }
     }
     for (const writer of this.writers) writer.settle();
   }
 }
 
-/** A worker pumps. Resolves when it runs; its death at any later time poisons the log. */
-export async function startWorker(core: Core, start: FlusherStart): Promise<Worker> {
+/** A worker pumps, the one with this number. Resolves when it runs; its death at any later time poisons the log. */
+export async function startWorker(core: Core, pump: number, starts: FlusherStart[]): Promise<Worker> {
   let worker: Worker;
   try {
-    worker = startThread(workerSource, { corewalFlusher: { module: core.module, memory: core.memory, start } });
+    worker = startThread(workerSource, { corewalFlusher: { module: core.module, memory: core.memory, pump, starts } });
   } catch (error) {
     throw noThread("cannot be started", error);
   }

@@ -11,8 +11,10 @@ import { WaiterQueue, type Waiter } from "./waiters.js";
 
 /** What the waits need of the writer that they belong to. */
 export interface WaitsOwner {
-  readonly core: Core;
-  readonly stripe: number;
+  /** Of the chain whose LSNs are waited for. */
+  readonly bank: Core;
+  /** Tells the flusher that this LSN is waited for. */
+  ask(lsn: number, immediate: boolean): void;
   /** An inline flusher in this thread settles after each step, so nothing has to be woken. */
   readonly settledByFlusher: boolean;
   /** The log was poisoned while the entry was on its way. */
@@ -74,14 +76,13 @@ export class DurableWaits {
   }
 
   private longTurn(): boolean {
-    return performance.now() - this.demandsSince > this.owner.core.f64[STAT_FSYNC_MS_LAST >> 3]!;
+    return performance.now() - this.demandsSince > this.owner.bank.f64[STAT_FSYNC_MS_LAST >> 3]!;
   }
 
   private readonly sendDemand = (): void => {
     this.demandScheduled = false;
-    const { core, stripe } = this.owner;
-    if (this.demandGroup > 0) core.x.ring_demand(stripe, this.demandGroup, 0);
-    if (this.demandSync > 0) core.x.ring_demand(stripe, this.demandSync, 1);
+    if (this.demandGroup > 0) this.owner.ask(this.demandGroup, false);
+    if (this.demandSync > 0) this.owner.ask(this.demandSync, true);
     this.demandGroup = this.demandSync = 0;
     // Only now: the flusher is at work meanwhile.
     this.arm();
@@ -127,9 +128,8 @@ export class DurableWaits {
 
   /** Blocks the thread until `lsn` is durable. */
   block(lsn: number, timeoutMs: number, pump: (() => void) | undefined): void {
-    const { core, stripe } = this.owner;
-    const { x, i32 } = core;
-    x.ring_demand(stripe, lsn, 1);
+    const { x, i32 } = this.owner.bank;
+    this.owner.ask(lsn, true);
     const since = performance.now();
     for (;;) {
       const seen = Atomics.load(i32, CTL_WAKE >> 2);
@@ -146,7 +146,7 @@ export class DurableWaits {
 
   /** Resolves or rejects what the state of the log decides now. */
   settle(): void {
-    const { core } = this.owner;
+    const { bank: core } = this.owner;
     // State first: a durable LSN that was published before the log was poisoned is then seen.
     const state = core.x.log_state();
     if (this.waiters.size > 0) this.waiters.settle(core.x.log_durable_lsn());
@@ -159,7 +159,7 @@ export class DurableWaits {
   private arm(): void {
     this.owner.changed();
     if (this.armed || this.owner.settledByFlusher) return;
-    const { i32 } = this.owner.core;
+    const { i32 } = this.owner.bank;
     for (;;) {
       const seen = Atomics.load(i32, CTL_WAKE >> 2);
       this.settle();

@@ -29,7 +29,7 @@ export type ErrorCode =
   | "COREWAL_IO"
   /** The log is open for writing elsewhere; the message names the process. */
   | "COREWAL_LOCKED"
-  /** The log has given out every LSN that a number holds exactly (2^53). */
+  /** The log has given out every LSN or term that a number holds exactly (2^53), or every segment number. */
   | "COREWAL_LSN_EXHAUSTED"
   /** The system refused access. */
   | "COREWAL_NO_PERMISSION"
@@ -49,7 +49,9 @@ export type ErrorCode =
   | "COREWAL_STALE_HANDLE"
   /** The wait took longer than `timeoutMs`. With an `lsn` the entry may become durable; without, it was not written. */
   | "COREWAL_TIMEOUT"
-  /** A file was written in a format that this version does not know. Nothing in it was judged or changed. */
+  /** The log has another topology than `openLog` was asked for, or the call does not exist in its topology: the message says what does. */
+  | "COREWAL_TOPOLOGY"
+  /** A file was written in a format or topology that this version does not know. Nothing in it was judged or changed. */
   | "COREWAL_UNKNOWN_VERSION"
   /** This runtime lacks `Atomics.waitAsync`. */
   | "COREWAL_UNSUPPORTED";
@@ -106,6 +108,11 @@ export function mistake(code: ErrorCode, message: string): TypeError {
 /** A value out of range: RangeError with a code. */
 export function outOfRange(code: ErrorCode, message: string): RangeError {
   return Object.assign(new RangeError(message), { code });
+}
+
+/** In a per-core log an LSN alone names nothing. */
+export function plainLsn(what: string, instead: string): CorewalError {
+  return new CorewalError("COREWAL_TOPOLOGY", `${what}: each core of this log has LSNs of its own; use ${instead}`);
 }
 
 export function codeOf(error: unknown): string | undefined {
@@ -173,7 +180,14 @@ export function errorToText(error: unknown): string {
   });
 }
 
+/** The way back. Threads that fail at the same time may mix their texts: what cannot be read is an error with a code, too. */
 export function errorFromText(text: string): CorewalError {
-  const { code, message, cause, ...rest } = JSON.parse(text) as { code: ErrorCode; message: string; cause?: string; lsn?: number };
-  return new CorewalError(code, message, { ...rest, ...(cause === undefined ? {} : { cause: new Error(cause) }) });
+  try {
+    const { code, message, cause, ...rest } = JSON.parse(text) as { code: ErrorCode; message: string; cause?: string; lsn?: number };
+    if (/^COREWAL_[A-Z_]+$/.test(code) && typeof message === "string")
+      return new CorewalError(code, message, { ...rest, ...(cause === undefined ? {} : { cause: new Error(cause) }) });
+  } catch {
+    // No JSON, or no object.
+  }
+  return new CorewalError("COREWAL_IO", `an error whose text cannot be read: ${text.slice(0, 200)}`);
 }

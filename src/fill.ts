@@ -2,19 +2,28 @@
 // flusher's role calls it: the flusher, or the guest.
 
 import {
+  CTL_CORE,
+  CTL_ENTRY_SEED,
+  ENTRY_HEADER_BYTES,
   FRAME_HEADER_BYTES,
+  KIND_EPOCH,
+  MERGE_AHEAD,
   MERGE_ENTRIES,
+  MERGE_EPOCH,
   MERGE_FIRST_LSN,
   MERGE_HEADERS_CRC,
   MERGE_MORE,
   MERGE_NEXT_LSN,
   MERGE_PAYLOAD_BYTES,
   MERGE_PENDING,
+  MERGE_TIME_NS,
   MERGE_VOID_LSNS,
 } from "../assembly/layout.js";
 import type { ChainIdentity } from "./chain.js";
+import { isTimed } from "./banks.js";
 import type { Core } from "./core.js";
 import { alignUp, encodeFrameHeader } from "./frame.js";
+import { encodeMarks, MARKS_BYTES, type Marks } from "./marks.js";
 import type { FrameFacts } from "./segment.js";
 
 /** The frame buffer: where it is, how large, and for which chain. */
@@ -33,9 +42,20 @@ export interface Fill {
   entries: number;
   payloadBytes: number;
   voidLsns: number;
+  /** If it is an epoch entry. */
+  marks?: Marks;
 }
 
 export const EMPTY_FILL = { bodyBytes: 0, lsns: 0, entries: 0, payloadBytes: 0, voidLsns: 0 };
+
+/** The epoch of the frames that are written now. */
+export const epochOf = (core: Core): number => Number(core.i64[MERGE_EPOCH >> 3]!);
+
+/** Time of a frame, which never goes back: of its newest entry where entries have one, else of now. */
+export function frameTime(core: Core, chance: { now: () => number }, before: bigint): bigint {
+  const time = isTimed(core) ? core.i64[MERGE_TIME_NS >> 3]! : BigInt(Math.round(chance.now() * 1e6));
+  return time > before ? time : before;
+}
 
 /** The next LSN that has to come out of the rings. */
 export function nextToDrain(core: Core): number {
@@ -44,6 +64,8 @@ export function nextToDrain(core: Core): number {
 
 /** After a fill: a stripe was between taking an LSN and publishing it; more is waiting than fitted. */
 export const wasPending = (core: Core): boolean => core.i32[MERGE_PENDING >> 2] !== 0;
+/** After a fill: the next entry is of a later epoch. */
+export const wasAhead = (core: Core): boolean => core.i32[MERGE_AHEAD >> 2] !== 0;
 export const wasFull = (core: Core): boolean => core.i32[MERGE_MORE >> 2] !== 0;
 
 /** Takes what is ready, up to `bytesMax` bytes of frame; undefined if nothing is. */
@@ -73,7 +95,10 @@ export function frameBytesOf(fill: Fill, buffer: FrameBuffer): number {
   return alignUp(FRAME_HEADER_BYTES + fill.bodyBytes, buffer.identity.frameAlign);
 }
 
-/** Puts header and padding around the fill: the frame may be written to `offset` then. */
+/**
+ * Puts header and padding around the fill: the frame may be written to `offset` then. `epoch` is another one than the
+ * chain's, whose frames are durable, where one begins.
+ */
 export function finish(
   core: Core,
   buffer: FrameBuffer,
@@ -81,16 +106,44 @@ export function finish(
   salt: bigint,
   offset: number,
   timeNs: bigint,
+  epoch = epochOf(core),
 ): { bytes: Uint8Array; facts: FrameFacts; promise: number } {
   const { frame, identity } = buffer;
-  const { term, epoch } = identity;
+  const { term } = identity;
   const { firstLsn, lsns, entries, payloadBytes, voidLsns } = fill;
   const bytes = FRAME_HEADER_BYTES + fill.bodyBytes;
   const end = frame + frameBytesOf(fill, buffer);
   const promise = core.x.log_durable_lsn();
   const headersCrc = entries === 0 ? 0 : core.view.getUint32(MERGE_HEADERS_CRC, true);
-  encodeFrameHeader(core, frame, { bytes, entries, firstLsn, durableLsn: promise, term, epoch, timeNs, headersCrc, lsns }, salt, offset);
+  const header = { bytes, entries, firstLsn, durableLsn: promise, term, epoch, durableEpoch: epochOf(core), timeNs, headersCrc, lsns };
+  encodeFrameHeader(core, frame, header, salt, offset);
   core.bytes.fill(0, frame + bytes, end);
-  const facts: FrameFacts = { offset, firstLsn, lsns, userEntries: lsns - voidLsns, payloadBytes, voidLsns, term, epoch, timeNs };
+  const facts: FrameFacts = {
+    offset,
+    entries,
+    firstLsn,
+    lsns,
+    userEntries: lsns - voidLsns,
+    payloadBytes,
+    voidLsns,
+    term,
+    epoch,
+    timeNs,
+    marks: fill.marks,
+  };
   return { bytes: core.bytes.subarray(frame, end), facts, promise };
+}
+
+/** An epoch entry, which takes no LSN, as a fill of its own. */
+export function fillMarks(core: Core, buffer: FrameBuffer, marks: Marks): Fill {
+  const { x, view, bytes } = core;
+  const at = buffer.frame + FRAME_HEADER_BYTES;
+  const firstLsn = nextToDrain(core);
+  const payload = x.entry_begin(at, MARKS_BYTES, 0, KIND_EPOCH, core.i32[CTL_CORE >> 2]!);
+  bytes.fill(0, payload, payload + MARKS_BYTES);
+  encodeMarks(marks, bytes, payload);
+  x.entry_end(view.getInt32(CTL_ENTRY_SEED, true), at);
+  const end = x.entry_seal(at, firstLsn);
+  view.setUint32(MERGE_HEADERS_CRC, ~x.crc32c_update(-1, at, ENTRY_HEADER_BYTES), true);
+  return { bodyBytes: end - at, firstLsn, lsns: 0, entries: 1, payloadBytes: 0, voidLsns: 0, marks };
 }

@@ -4,23 +4,24 @@
 
 import { randomBytes } from "node:crypto";
 import { parentPort, workerData } from "node:worker_threads";
-import { CTL_SLEEP, SLEEP_AWAKE } from "../assembly/layout.js";
+import { bankAddress } from "./banks.js";
 import { bindCore } from "./core.js";
-import { Flusher, lieDown, type FlusherStart } from "./flusher.js";
+import { Crew } from "./crew.js";
+import { Flusher, type FlusherStart } from "./flusher.js";
 import { nodeStorage } from "./storage/node.js";
 
-const { module, memory, start } = (
-  workerData as { corewalFlusher: { module: WebAssembly.Module; memory: WebAssembly.Memory; start: FlusherStart } }
+const { module, memory, pump, starts } = (
+  workerData as {
+    corewalFlusher: { module: WebAssembly.Module; memory: WebAssembly.Memory; pump: number; starts: FlusherStart[] };
+  }
 ).corewalFlusher;
-const core = bindCore(module, memory);
-const flusher = new Flusher(core, nodeStorage, start, { now: () => performance.timeOrigin + performance.now(), randomBytes });
+const whole = bindCore(module, memory);
+const core = whole.at(bankAddress(whole, pump));
+const chance = { now: () => performance.timeOrigin + performance.now(), randomBytes };
+const crew = new Crew(core, pump, (bank) => new Flusher(core.at(bankAddress(core, bank)), nodeStorage, starts[bank]!, chance));
 parentPort!.postMessage("running");
 
-while (!flusher.done) {
-  const rest = flusher.step();
-  if (rest.ms === 0 || !lieDown(core, flusher, rest)) continue;
-  flusher.openToGuest(rest);
-  Atomics.wait(core.i32, CTL_SLEEP >> 2, rest.sleep, rest.ms);
-  flusher.shutToGuest();
-  Atomics.store(core.i32, CTL_SLEEP >> 2, SLEEP_AWAKE);
+while (!crew.done) {
+  const rest = crew.step();
+  if (rest.ms > 0 && crew.lieDown(rest)) crew.sleep(rest);
 }

@@ -8,9 +8,8 @@
 import {
   COMMAND_CLOSE,
   CTL_COMMAND,
-  CTL_SLEEP,
+  CTL_EPOCH_DONE,
   CTL_STRIPE_HIGH,
-  FRAME_HEADER_BYTES,
   GUEST_BUSY,
   GUEST_FRAMES,
   GUEST_LIMIT,
@@ -25,10 +24,13 @@ import {
   GUEST_STATE,
   GUEST_TIME_NS,
   LOG_CLOSED,
-  LOG_CLOSING,
+  LOG_COMPLETE,
+  LOG_EPOCH,
+  LOG_FIRST_WANTED,
   LOG_OPEN,
   LOG_POISONED,
-  SLEEP_AWAKE,
+  LOG_RECORDED,
+  MERGE_EPOCH,
   SLEEP_IDLE,
   SLEEP_TIMED,
   STAT_REVOKED,
@@ -42,9 +44,26 @@ import {
 import { continueChain, segmentPath, writeZeros, zeroStep, type ChainSegment } from "./chain.js";
 import type { Core } from "./core.js";
 import { fromSystem } from "./errors.js";
-import { poisonLog, wakeBlocked } from "./fault.js";
-import { EMPTY_FILL, fill, finish, frameBytesOf, nextToDrain, wasFull, wasPending, type Fill, type FrameBuffer } from "./fill.js";
-import { addFrame, seal, segmentName, type FrameFacts } from "./segment.js";
+import { addChain, chainsAdded, chainsOf, hasChain, ringDoorbells, wakeBlocked } from "./banks.js";
+import { poisonLog } from "./fault.js";
+import {
+  EMPTY_FILL,
+  epochOf,
+  fill,
+  fillMarks,
+  finish,
+  frameBytesOf,
+  frameTime,
+  nextToDrain,
+  wasAhead,
+  wasFull,
+  wasPending,
+  type Fill,
+  type FrameBuffer,
+} from "./fill.js";
+import { seal } from "./footer.js";
+import { mergeMarks, type Marks } from "./marks.js";
+import { addFrame, segmentName, type FrameFacts } from "./segment.js";
 import { writeAll, type Storage, type StorageFile } from "./storage.js";
 import { count, countFill, countFrame, timedSync } from "./tally.js";
 
@@ -83,6 +102,8 @@ const AGAIN: Rest = { ms: 0, sleep: SLEEP_TIMED };
 const PROOF_DELAY_MS = 5;
 /** Pending writers mostly finish within nanoseconds: look again so many times before sleeping. */
 const PENDING_SPINS = 200;
+/** The first chain is made soon: look again so often. */
+const FIRST_LOOK_MS = 1;
 /** A frame that is larger than this extends the file itself: zeros first would only write everything twice. */
 const ZERO_AHEAD_FRAME_MAX = 256 * 1024;
 
@@ -100,8 +121,20 @@ export class Flusher {
   /** Bytes of the active file that were written before, zeros included. */
   private allocated = 0;
   private timeNs: bigint;
-  /** The promise in the last frame written. */
+  /** The promises in the last frame written. */
   private promised = 0;
+  private promisedEpoch: number;
+  /** What this chain says of epochs and other chains. */
+  private marks: Marks;
+  /** How many of the chains that are new since the log was opened it knows. */
+  private chainsSeen = 0;
+  /** While an epoch begins: stripes that may still publish in the one before; then the LSN before which all of that stands. */
+  private late: Set<number> | undefined;
+  private barrierLsn: number | undefined;
+  private fenced = false;
+  private shut = false;
+  /** The log is being closed, and everything of this chain is on the disk. */
+  drained = false;
   /** An empty frame behind the tail's end: part of the segment only once a frame with entries follows it. */
   private proof: { bytes: number; facts: FrameFacts } | undefined;
   private flushedAt = 0;
@@ -120,11 +153,14 @@ export class Flusher {
     this.tailIsOurs = start.tailIsOurs;
     this.timeNs = start.timeNs;
     this.promised = core.x.log_durable_lsn();
+    this.promisedEpoch = start.identity.epoch;
+    this.marks = start.identity.marks;
   }
 
+  /** Nothing more will come of it. */
   get done(): boolean {
     const state = this.core.x.log_state();
-    return state === LOG_CLOSED || state === LOG_POISONED;
+    return this.shut || state === LOG_CLOSED || state === LOG_POISONED;
   }
 
   /** Does at most one flush; says how long nothing has to be done. */
@@ -144,20 +180,23 @@ export class Flusher {
     const { x } = core;
     const durable = x.log_durable_lsn();
     const waiting = x.log_last_lsn() >= nextToDrain(core);
-    if (Atomics.load(core.i32, CTL_COMMAND >> 2) === COMMAND_CLOSE) return AGAIN;
+    if (this.done) return { ms: Infinity, sleep: SLEEP_IDLE };
+    if (this.isClosing()) return this.drained && !this.recordDue() ? { ms: Infinity, sleep: SLEEP_IDLE } : AGAIN;
     const now = chance.now();
-    if (!waiting) {
+    const due = this.epochDue() || this.recordDue();
+    if (!waiting && !due) {
       this.lazySince = this.delaySince = this.stalled = undefined;
-      if (this.promised >= durable || this.file === undefined) return { ms: Infinity, sleep: SLEEP_IDLE };
+      if (!this.unproven() || this.file === undefined) return { ms: Infinity, sleep: SLEEP_IDLE };
       const left = this.flushedAt + PROOF_DELAY_MS - now;
       return left <= 0 ? AGAIN : { ms: Math.min(left, PROOF_DELAY_MS), sleep: SLEEP_IDLE };
     }
+    if (waiting && this.waitsForFirst()) return { ms: FIRST_LOOK_MS, sleep: SLEEP_TIMED };
     if (this.stalled !== undefined) {
       // A writer is between taking an LSN and publishing it: mostly for nanoseconds, then look once a millisecond.
       const looked = now - this.stalled.lookedAt;
       return this.spins < PENDING_SPINS || looked < 0 || looked >= 1 ? AGAIN : { ms: 1, sleep: SLEEP_TIMED };
     }
-    if (x.merge_demand(1) > durable || x.merge_pressed()) return AGAIN;
+    if (due || x.merge_demand(1) > durable || x.merge_pressed()) return AGAIN;
     const { maxDelayMs, maxBytes, flushIntervalMs } = start.options;
     let ms = Infinity;
     if (x.merge_demand(0) > durable) {
@@ -174,18 +213,36 @@ export class Flusher {
 
   private work(): boolean {
     if (this.rest().ms > 0) return false;
-    const closing = Atomics.load(this.core.i32, CTL_COMMAND >> 2) === COMMAND_CLOSE;
-    if (closing && this.core.x.log_state() === LOG_OPEN) this.fence();
+    const closing = this.isClosing();
+    if (closing && !this.fenced) this.fence();
+    const epochDue = this.epochDue();
+    if (epochDue) this.lookForLate();
     if (this.flush()) return true;
-    if (closing && this.core.x.log_last_lsn() < nextToDrain(this.core)) {
-      this.close();
+    if (epochDue) return this.beginEpoch();
+    if (this.core.x.log_last_lsn() >= nextToDrain(this.core)) return false;
+    if (this.recordDue()) {
+      this.record(epochOf(this.core));
       return true;
     }
-    if (this.stalled === undefined && this.promised < this.core.x.log_durable_lsn()) {
+    if (closing) {
+      this.drained = true;
+      return false;
+    }
+    // Also while a stripe is pending: a thread that died before it took an LSN stays so, and nothing waits for it.
+    if (this.unproven()) {
       this.prove();
       return true;
     }
     return false;
+  }
+
+  private isClosing(): boolean {
+    return Atomics.load(this.core.log.i32, CTL_COMMAND >> 2) === COMMAND_CLOSE;
+  }
+
+  /** The last frame that somebody relies on has no promise behind it. */
+  private unproven(): boolean {
+    return this.promised < this.core.x.log_durable_lsn() || this.promisedEpoch < epochOf(this.core);
   }
 
   // --- flush ------------------------------------------------------------------------------------
@@ -193,6 +250,7 @@ export class Flusher {
   /** Drains the rings into one frame and makes it durable. False if there was nothing to take. */
   private flush(): boolean {
     const { core, start } = this;
+    if (this.waitsForFirst()) return false;
     const taken = fill(core, start);
     if (taken === undefined) {
       this.waitForPending(wasPending(core));
@@ -200,8 +258,7 @@ export class Flusher {
     }
     this.stalled = undefined;
     this.spins = 0;
-    this.writeFrame(taken);
-    timedSync(core, this.file!);
+    this.writeDurably(taken);
     countFill(core, taken);
     core.x.log_publish_durable(taken.firstLsn + taken.lsns - 1);
     this.flushedAt = this.chance.now();
@@ -210,24 +267,30 @@ export class Flusher {
     return true;
   }
 
+  private writeDurably(taken: Fill): void {
+    this.writeFrame(taken);
+    timedSync(this.core, this.file!);
+  }
+
   private writeFrame(taken: Fill): void {
     const { core, start } = this;
     const total = frameBytesOf(taken, start);
-    const { header, endOffset } = this.room(total);
+    // An empty frame begins no segment: without it nobody outside would learn that the last one is durable.
+    const { header, endOffset } = taken.entries === 0 ? this.tail! : this.room(total);
     const offset = endOffset + (this.proof?.bytes ?? 0);
-    const nowNs = toNs(this.chance.now());
-    if (nowNs > this.timeNs) this.timeNs = nowNs;
-    const { bytes, facts, promise } = finish(core, start, taken, header.salt, offset, this.timeNs);
+    this.timeNs = frameTime(core, this.chance, this.timeNs);
+    const { bytes, facts, promise } = finish(core, start, taken, header.salt, offset, this.timeNs, taken.marks?.epoch);
     this.allocate(offset, total);
     writeAll(this.file!, bytes, offset);
     countFrame(core, offset, total);
-    this.record(facts, total);
+    this.wrote(facts, total);
     this.promised = promise;
+    this.promisedEpoch = epochOf(core);
   }
 
   /** A frame was written behind the others. */
-  private record(facts: FrameFacts, bytes: number): void {
-    if (facts.lsns === 0) {
+  private wrote(facts: FrameFacts, bytes: number): void {
+    if (facts.entries === 0) {
       this.proof = { bytes, facts };
       return;
     }
@@ -236,6 +299,92 @@ export class Flusher {
     this.proof = undefined;
     addFrame(tail.summary, facts);
     tail.endOffset = facts.offset + bytes;
+  }
+
+  // --- epochs -----------------------------------------------------------------------------------
+  //
+  // An epoch begins in three steps: whoever advances it changes LOG_EPOCH, which writers read while they are pending; each
+  // flusher waits until nobody can publish in the epoch before, writes what was published, and then, as the first frame
+  // of the new epoch, its marks; when all have done so, the first bank's flusher records that the epoch before is complete.
+
+  private epochDue(): boolean {
+    return Atomics.load(this.core.log.i64, LOG_EPOCH >> 3) > this.core.i64[MERGE_EPOCH >> 3]!;
+  }
+
+  /** Who was seen not to be pending after the epoch changed stamps the new one from then on. */
+  private lookForLate(): void {
+    const { core } = this;
+    if (this.barrierLsn !== undefined) return;
+    this.late ??= new Set(Array.from({ length: Atomics.load(core.i32, CTL_STRIPE_HIGH >> 2) }, (_, stripe) => stripe));
+    for (const stripe of this.late) if (core.x.ring_pending(stripe) === 0) this.late.delete(stripe);
+    if (this.late.size === 0) this.barrierLsn = core.x.log_last_lsn() + 1;
+  }
+
+  /** Nothing is left to flush for now. True if the epoch has begun in this chain. */
+  private beginEpoch(): boolean {
+    const { core } = this;
+    if (this.barrierLsn === undefined) {
+      this.waitForPending(true);
+      return false;
+    }
+    if (nextToDrain(core) < this.barrierLsn && !wasAhead(core)) return false;
+    const epoch = epochOf(core) + 1;
+    // A chain that this open has not written to yet has nothing to separate.
+    if (this.tailIsOurs) this.record(epoch);
+    this.late = this.barrierLsn = this.stalled = undefined;
+    this.promisedEpoch = this.tailIsOurs ? this.promisedEpoch : epoch;
+    core.i64[MERGE_EPOCH >> 3] = BigInt(epoch);
+    Atomics.store(core.i64, CTL_EPOCH_DONE >> 3, BigInt(epoch));
+    core.x.log_barrier_wake();
+    return true;
+  }
+
+  /** The first chain speaks for the log: it has to know, after a crash, which epochs are complete and which chains there are. */
+  private recordDue(): boolean {
+    const { core, marks } = this;
+    if (this.start.identity.chain !== 0) return false;
+    const wanted = this.tail === undefined && Atomics.load(core.log.i32, LOG_FIRST_WANTED >> 2) !== 0;
+    return wanted || this.complete() > marks.complete || chainsAdded(core) > this.chainsSeen;
+  }
+
+  /** A new chain asks for the first one, and waits: where others are, that one cannot be missing. */
+  private waitsForFirst(): boolean {
+    const { core, start } = this;
+    if (start.identity.chain === 0 || this.tail !== undefined || hasChain(core, 0)) return false;
+    if (Atomics.exchange(core.log.i32, LOG_FIRST_WANTED >> 2, 1) === 0) ringDoorbells(core);
+    return true;
+  }
+
+  private complete(): number {
+    return Number(Atomics.load(this.core.log.i64, LOG_COMPLETE >> 3));
+  }
+
+  private newMarks(epoch: number): Marks {
+    const { topology, chain } = this.start.identity;
+    // Their number first: a chain that is added in between is recorded once more.
+    this.chainsSeen = chainsAdded(this.core);
+    // Of itself the others learn when its first segment is there.
+    const chains = topology === "striped" ? [] : [...new Set([...chainsOf(this.core), chain])].sort((a, b) => a - b);
+    return { epoch, complete: this.complete(), chains };
+  }
+
+  /** Writes an epoch entry in a frame of its own, and makes it durable. */
+  private record(epoch: number): void {
+    const { core, start } = this;
+    const marks = this.newMarks(epoch);
+    this.writeDurably(fillMarks(core, start, marks));
+    this.recorded(marks);
+    this.flushedAt = this.chance.now();
+  }
+
+  private recorded(marks: Marks): void {
+    const { core, start } = this;
+    // A segment that was begun for them may already have said more.
+    this.marks = mergeMarks(this.marks, marks);
+    const { complete } = this.marks;
+    if (start.identity.chain !== 0 || complete === 0) return;
+    Atomics.store(core.log.i64, LOG_RECORDED >> 3, BigInt(Math.max(complete, start.identity.epoch)));
+    core.x.log_barrier_wake();
   }
 
   // --- the guest (guest.ts) -----------------------------------------------------------------------
@@ -264,7 +413,8 @@ export class Flusher {
     const frames = i32[GUEST_FRAMES >> 2]!;
     if (frames === 0) return;
     i32[GUEST_FRAMES >> 2] = 0;
-    const { term, epoch } = this.start.identity;
+    const { term } = this.start.identity;
+    const epoch = epochOf(this.core);
     for (let i = 0; i < frames; i++) {
       const at = GUEST_LIST + i * GUEST_LIST_ENTRY_BYTES;
       const [offset, end, firstLsn, lsns, payloadBytes, voidLsns] = f64.subarray(at >> 3, (at >> 3) + 6) as unknown as [
@@ -276,8 +426,8 @@ export class Flusher {
         number,
       ];
       this.timeNs = view.getBigInt64(at + 48, true);
-      this.record(
-        { offset, firstLsn, lsns, userEntries: lsns - voidLsns, payloadBytes, voidLsns, term, epoch, timeNs: this.timeNs },
+      this.wrote(
+        { offset, entries: lsns, firstLsn, lsns, userEntries: lsns - voidLsns, payloadBytes, voidLsns, term, epoch, timeNs: this.timeNs },
         end - offset,
       );
       this.promised = firstLsn - 1;
@@ -298,7 +448,16 @@ export class Flusher {
     }
     this.closeFile();
     this.proof = undefined;
-    const next = continueChain(this.storage, identity, this.tail, randomSalt(this.chance), toNs(this.chance.now()));
+    const isNew = this.tail === undefined;
+    const epoch = epochOf(this.core);
+    const marks = this.newMarks(epoch);
+    const next = continueChain(this.storage, { ...identity, epoch, marks }, this.tail, randomSalt(this.chance), toNs(this.chance.now()));
+    if (isNew && identity.topology === "per-core") {
+      addChain(this.core, identity.chain);
+      this.chainsSeen++;
+      ringDoorbells(this.core);
+    }
+    this.recorded(marks);
     this.tail = next.segment;
     this.tailIsOurs = true;
     this.file = next.file;
@@ -328,12 +487,7 @@ export class Flusher {
   /** An empty frame, not synced, whose promise covers the last one. */
   private prove(): void {
     const durable = this.core.x.log_durable_lsn();
-    if (
-      this.tail !== undefined &&
-      this.tail.endOffset + this.start.identity.frameAlign + FRAME_HEADER_BYTES <= this.start.identity.segmentBytes
-    ) {
-      this.writeFrame({ ...EMPTY_FILL, firstLsn: durable + 1 });
-    }
+    this.writeFrame({ ...EMPTY_FILL, firstLsn: durable + 1 });
     this.promised = durable;
   }
 
@@ -370,7 +524,8 @@ export class Flusher {
 
   /** No writer can publish after this; what was published will still be flushed. */
   private fence(): void {
-    this.core.x.log_set_state(LOG_CLOSING);
+    this.fenced = true;
+    this.core.x.log_close();
     const high = Atomics.load(this.core.i32, CTL_STRIPE_HIGH >> 2);
     for (let stripe = 0; stripe < high; stripe++) this.core.x.ring_revoke(stripe);
     wakeBlocked(this.core);
@@ -378,14 +533,24 @@ export class Flusher {
 
   // --- ends -------------------------------------------------------------------------------------
 
-  private close(): void {
+  /** The end of the chain, once all chains are drained: sealed, it says that nothing is missing anywhere. */
+  close(): void {
+    try {
+      if (this.recordDue()) this.record(epochOf(this.core));
+      this.sealTail();
+    } catch (error) {
+      this.poison(error);
+    }
+  }
+
+  private sealTail(): void {
     const { tail } = this;
     if (tail !== undefined && this.tailIsOurs && tail.footer === undefined) {
       this.file ??= this.storage.open(segmentPath(this.start.identity.directory, tail.header), "write");
       seal(this.file, tail.header, tail.endOffset, tail.summary);
     }
     this.closeFile();
-    this.core.x.log_set_state(LOG_CLOSED);
+    this.shut = true;
   }
 
   private closeFile(): void {
@@ -403,16 +568,4 @@ export class Flusher {
       // The first cause counts.
     }
   }
-}
-
-/**
- * Lies down: tells writers that the doorbell is needed, then looks once more, so that nothing that came
- * in between is slept over. Returns false if there is work.
- */
-export function lieDown(core: Core, flusher: Flusher, rest: Rest): boolean {
-  Atomics.store(core.i32, CTL_SLEEP >> 2, rest.sleep);
-  const again = flusher.rest();
-  if (again.ms > 0 && again.sleep === rest.sleep) return true;
-  Atomics.store(core.i32, CTL_SLEEP >> 2, SLEEP_AWAKE);
-  return false;
 }

@@ -26,8 +26,8 @@ import { segmentPath } from "./chain.js";
 import type { Core } from "./core.js";
 import { fromSystem } from "./errors.js";
 import { poisonLog } from "./fault.js";
-import { fill, finish, type FrameBuffer } from "./fill.js";
-import { toNs, type Chance } from "./flusher.js";
+import { fill, finish, frameTime, type FrameBuffer } from "./fill.js";
+import type { Chance } from "./flusher.js";
 import { writeAll, type Storage, type StorageFile } from "./storage.js";
 import { countFill, countFrame, timedSync } from "./tally.js";
 
@@ -70,9 +70,7 @@ export class Guest {
     if (frames === GUEST_FRAMES_MAX) return false;
     const taken = fill(core, buffer, f64[GUEST_LIMIT >> 3]! - offset);
     if (taken === undefined) return false;
-    const before = view.getBigInt64(GUEST_TIME_NS, true);
-    const now = toNs(this.chance.now());
-    const timeNs = now > before ? now : before;
+    const timeNs = frameTime(core, this.chance, view.getBigInt64(GUEST_TIME_NS, true));
     const { bytes, facts } = finish(core, buffer, taken, view.getBigUint64(GUEST_SALT, true), offset, timeNs);
     const file = this.open(f64[GUEST_SEGMENT >> 3]!);
     writeAll(file, bytes, offset);
@@ -98,9 +96,14 @@ export class Guest {
     return this.active.file;
   }
 
+  /** Never throws: what it wrote is fsynced, so a failure to close says nothing of it, and the lock has to go back. */
   close(): void {
     const { active } = this;
     this.active = undefined;
-    active?.file.close();
+    try {
+      active?.file.close();
+    } catch {
+      // The descriptor is gone all the same.
+    }
   }
 }

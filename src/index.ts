@@ -1,23 +1,31 @@
 // The public interface of corewal.
 
 export { attachLog, openLog } from "./log.js";
-export { decodeCommit } from "./entry.js";
+export { decodeCommit, decodeLost } from "./entry.js";
 export { CorewalError, type ErrorCode } from "./errors.js";
 export { verifyLog, type Fault, type VerifyOptions, type VerifyReport } from "./verify.js";
+export { repairLog, type RepairOptions, type RepairPolicy, type RepairReport } from "./repair.js";
 export { statLog, type StatReport } from "./inspect.js";
 export type { Liveness } from "./lock-owner.js";
 export type { LogOptions } from "./options.js";
 export type {
   Bytes,
+  CoreReadOptions,
+  CoreRecovery,
   Durability,
   Entry,
   Input,
   Kind,
   Log,
+  LogCore,
   LogHandle,
   LogStats,
+  LostRange,
+  Position,
   ReadOptions,
   RecoveryReport,
+  SegmentStats,
+  Topology,
   Wait,
   Writer,
 } from "./types.js";

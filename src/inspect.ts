@@ -1,12 +1,13 @@
 // What a log looks like from outside: segments, ranges, lock. Changes nothing, works on a live log.
 
-import { segmentPath } from "./chain.js";
 import { directoryPath } from "./directory.js";
 import type { Liveness } from "./lock-owner.js";
 import { inspectLock } from "./lock.js";
 import { recoverForReading, requireLog } from "./read-only.js";
-import { withFile } from "./recover.js";
+import { reportOf } from "./recover.js";
+import { segmentStats } from "./segment-stats.js";
 import { nodeStorage } from "./storage/node.js";
+import type { SegmentStats, Topology } from "./types.js";
 
 /**
  * What {@link statLog} found.
@@ -18,7 +19,7 @@ import { nodeStorage } from "./storage/node.js";
 export interface StatReport {
   /** Absolute path. */
   directory: string;
-  /** The last segment was sealed by a proper close. */
+  /** Every chain was sealed by a proper close. */
   clean: boolean;
   /** Another process is writing, or may be. */
   live: boolean;
@@ -39,20 +40,22 @@ export interface StatReport {
     liveness: Liveness;
   };
   /** How threads and files relate. */
-  topology: "striped";
+  topology: Topology;
   /** Highest term: grows with each open that writes. */
   term: number;
-  /** Highest epoch; 0 in this version. */
+  /** Highest epoch. */
   epoch: number;
-  /** First LSN of the log. */
+  /** Highest complete epoch, of which every chain has all entries; -1 if none. */
+  completeEpoch: number;
+  /** First LSN of the log, of core 0 in a per-core one, see `cores`. */
   firstLsn: number;
-  /** Last LSN; 0 if there is none. */
+  /** Last LSN, of core 0 in a per-core log, see `cores`; 0 if there is none. */
   lastLsn: number;
   /** Of all segment files. */
   bytes: number;
   /** Checkpoints; this version makes none. */
   checkpoints: number;
-  /** The rest of an interrupted write, which opening would cut off: never acknowledged, no fault. */
+  /** The rest of an interrupted write, which opening would cut off, in the first chain that has one: never acknowledged, no fault. */
   torn?: {
     /** Path of the segment file. */
     file: string;
@@ -61,31 +64,23 @@ export interface StatReport {
     /** How much would be cut off. */
     bytes: number;
   };
-  /** The chain, oldest first. */
-  segments: {
-    /** From 1. */
-    number: number;
-    /** Path of the file. */
-    file: string;
-    /** Size of the file. */
-    bytes: number;
-    /** Frames end here. */
-    endOffset: number;
-    /** First LSN in it. */
+  /** The chains, ascending; one in a striped log. */
+  cores: {
+    /** The core that writes it; 0 in a striped log. */
+    core: number;
+    /** First LSN of the chain. */
     firstLsn: number;
-    /** Last LSN in it; 1 less than firstLsn if it is empty. */
+    /** Last LSN of the chain; 1 less than firstLsn if it is empty. */
     lastLsn: number;
-    /** It has a footer. */
-    sealed: boolean;
-    /** Its footer says that another one follows. */
-    continued: boolean;
-    /** User entries in it. */
-    entries: number;
-    /** Unix time of its first flush, milliseconds; 0 if it is empty. */
-    minTimeMs: number;
-    /** Unix time of its last flush, milliseconds; 0 if it is empty. */
-    maxTimeMs: number;
+    /** Segments in the chain. */
+    segments: number;
+    /** Of its segment files. */
+    bytes: number;
+    /** Its last segment was sealed by a proper close. */
+    clean: boolean;
   }[];
+  /** Of all chains, chain by chain, oldest first. */
+  segments: SegmentStats[];
 }
 
 /**
@@ -104,19 +99,9 @@ export async function statLog(directory: string | URL): Promise<StatReport> {
   requireLog(nodeStorage, path);
   const { found, live } = recoverForReading(nodeStorage, path);
   const { liveness, owner } = inspectLock(path);
-  const segments = found.segments.map(({ header, endOffset, summary, footer }) => ({
-    number: header.number,
-    file: segmentPath(path, header),
-    bytes: withFile(nodeStorage, path, header.number, (file) => file.size()),
-    endOffset,
-    firstLsn: summary.firstLsn,
-    lastLsn: summary.lastLsn,
-    sealed: footer !== undefined,
-    continued: footer?.continued !== undefined,
-    entries: summary.entries,
-    minTimeMs: Number(summary.minTimeNs) / 1e6,
-    maxTimeMs: Number(summary.maxTimeNs) / 1e6,
-  }));
+  const { topology, completeEpoch, firstLsn, lastLsn, torn, cores } = reportOf(found, found, 0);
+  const segments = segmentStats(nodeStorage, path, found);
+  const sizeOf = (files: typeof segments): number => files.reduce((sum, file) => sum + file.bytes, 0);
   return {
     directory: path,
     clean: found.clean,
@@ -126,14 +111,23 @@ export async function statLog(directory: string | URL): Promise<StatReport> {
       ...(owner === undefined ? {} : { owner: { pid: owner.pid, host: owner.host, since: owner.since } }),
       liveness,
     },
-    topology: "striped",
+    topology,
     term: found.term,
     epoch: found.epoch,
-    firstLsn: segments[0]?.firstLsn ?? 1,
-    lastLsn: found.lastLsn,
-    bytes: segments.reduce((sum, s) => sum + s.bytes, 0),
+    completeEpoch,
+    firstLsn,
+    lastLsn,
+    bytes: sizeOf(segments),
     checkpoints: 0,
-    ...(found.torn === undefined ? {} : { torn: found.torn }),
+    ...(torn === undefined ? {} : { torn }),
+    cores: cores.map((c) => ({
+      core: c.core,
+      firstLsn: c.firstLsn,
+      lastLsn: c.lastLsn,
+      segments: c.segments,
+      bytes: sizeOf(segments.filter((segment) => segment.core === c.core)),
+      clean: c.clean,
+    })),
     segments,
   };
 }

@@ -8,7 +8,7 @@
 // an old number finds a higher one when it looks again after making its file, and gives up. Lower files
 // are removed by the winner. node:fs has no flock, and deleting a stale lock file would let two win.
 
-import { closeSync, existsSync, linkSync, openSync, readdirSync, readFileSync, unlinkSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fdatasyncSync, linkSync, openSync, readdirSync, readFileSync, unlinkSync, writeSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { codeOf, CorewalError, fromSystem } from "./errors.js";
 import { livenessOf, self, takeFlock, viewOf, type Liveness, type LockOwner } from "./lock-owner.js";
@@ -23,6 +23,8 @@ export interface LockState {
 
 const NAME = /^corewal\.lock\.(\d{10})$/;
 const lockName = (n: number): string => `corewal.lock.${String(n).padStart(10, "0")}`;
+/** A name has no room for more; nobody opens a log so often. */
+const NUMBER_MAX = 9_999_999_999;
 const HELD = "H";
 const RELEASED = "R";
 
@@ -35,12 +37,24 @@ function numbersIn(directory: string): number[] {
 }
 
 /** Files appear whole: what cannot be read is damage, or not ours. */
-function parseOwner(text: string): LockOwner | undefined {
+export function parseLock(text: string): { released: boolean; owner: LockOwner } | undefined {
   try {
-    return JSON.parse(text.slice(1)) as LockOwner;
+    const owner: unknown = JSON.parse(text.slice(1));
+    return isOwner(owner) ? { released: text[0] === RELEASED, owner } : undefined;
   } catch {
     return undefined;
   }
+}
+
+const PID_MAX = 2 ** 31 - 1;
+
+/** A pid that is none would ask the system for other processes than one. */
+function isOwner(value: unknown): value is LockOwner {
+  const o = value as Partial<Record<keyof LockOwner, unknown>> | null;
+  const texts = [o?.host, o?.boot, o?.pidNamespace, o?.started, o?.since];
+  return (
+    Number.isInteger(o?.pid) && (o!.pid as number) > 0 && (o!.pid as number) <= PID_MAX && texts.every((text) => typeof text === "string")
+  );
 }
 
 /** Who holds the lock of this directory. Changes nothing. */
@@ -50,11 +64,10 @@ export function inspectLock(directory: string): LockState {
     if (number === undefined) return { number: 0, liveness: "free", owner: undefined, file: `${directory}/${lockName(1)}` };
     const file = `${directory}/${lockName(number)}`;
     try {
-      const text = readFileSync(file, "utf8");
-      const owner = parseOwner(text);
-      if (owner === undefined) return { number, liveness: "unknown", owner, file };
-      if (text[0] === RELEASED) return { number, liveness: "free", owner: undefined, file };
-      return { number, liveness: livenessOf(owner, viewOf(file)), owner, file };
+      const lock = parseLock(readFileSync(file, "utf8"));
+      if (lock === undefined) return { number, liveness: "unknown", owner: undefined, file };
+      if (lock.released) return { number, liveness: "free", owner: undefined, file };
+      return { number, liveness: livenessOf(lock.owner, viewOf(file)), owner: lock.owner, file };
     } catch (error) {
       if (codeOf(error) !== "ENOENT") throw error;
       // A newer one has taken its place.
@@ -81,12 +94,18 @@ export function takeLock(directory: string): { release(): void } {
     for (let attempt = 0; ; attempt++) {
       const before = inspectLock(directory);
       if (before.liveness === "held" || before.liveness === "unknown") throw refuse(before);
+      if (before.number >= NUMBER_MAX)
+        throw new CorewalError(
+          "COREWAL_LOCKED",
+          `the lock's numbers are used up: when you are sure that no process has the log open, remove ${before.file} and try again`,
+          { file: before.file },
+        );
       const number = before.number + 1;
       const file = `${directory}/${lockName(number)}`;
       const draft = `${directory}/corewal.lock.${randomBytes(8).toString("hex")}.tmp`;
       const flock = takeFlock(draft);
       try {
-        writeFileSync(draft, HELD + JSON.stringify({ ...self(), flock: flock !== undefined } satisfies LockOwner));
+        writeDurably(draft, HELD + JSON.stringify({ ...self(), flock: flock !== undefined } satisfies LockOwner));
         linkSync(draft, file);
       } catch (error) {
         flock?.close();
@@ -111,6 +130,18 @@ export function takeLock(directory: string): { release(): void } {
     }
   } catch (error) {
     throw fromSystem(error, "taking the lock", directory);
+  }
+}
+
+/** Its name can survive a power cut that its bytes do not; an empty lock file would keep everybody out. */
+function writeDurably(file: string, text: string): void {
+  const fd = openSync(file, "w");
+  try {
+    const bytes = Buffer.from(text);
+    if (writeSync(fd, bytes, 0, bytes.length, 0) !== bytes.length) throw new Error(`wrote only a part of ${file}`);
+    fdatasyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }
 

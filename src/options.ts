@@ -1,8 +1,8 @@
 // All options, in one place: default, unit, limits. Validated once, at open; the error names option and value.
 
-import { STRIPES_MAX } from "../assembly/layout.js";
+import { STRIPES_MAX, TIME_BYTES } from "../assembly/layout.js";
 import { mistake, outOfRange } from "./errors.js";
-import type { Durability, WriterOptions } from "./types.js";
+import type { Durability, Topology, WriterOptions } from "./types.js";
 
 /**
  * Options of {@link openLog}. Each is checked once, at open; a wrong or unknown one is refused with COREWAL_INVALID_OPTION.
@@ -13,12 +13,20 @@ import type { Durability, WriterOptions } from "./types.js";
  * await log.close();
  */
 export interface LogOptions {
-  /** How stripes, flushers and files relate. `striped`: all threads into one file chain in LSN order. Default `striped`. */
-  topology?: "striped";
+  /**
+   * How threads, flushers and files relate, see {@link Topology}; decided when a log is made. Default: the log's own,
+   * `striped` for a new one. Another one than the log's is refused with COREWAL_TOPOLOGY.
+   */
+  topology?: Topology;
   /** When an append counts as done. Default `group`. */
   durability?: Durability;
   /** Where the flusher runs: in a worker of its own, or in the opener's thread, where its I/O blocks. Default `worker`. */
   flusher?: "worker" | "inline";
+  /**
+   * Per-core only: workers that flush, each for every so-manieth core. More than one let the disk work for several chains
+   * at once. Default 1; 1 to 16, and 1 with `flusher: "inline"`.
+   */
+  flusherThreads?: number;
   /** `group` only: let a frame wait this long for company, milliseconds. Default 0, up to 10,000. */
   maxDelayMs?: number;
   /** `group` only: with this many bytes in the rings it waits no longer. Default 1 MiB; 1 to 1 GiB. */
@@ -29,11 +37,18 @@ export interface LogOptions {
   segmentBytes?: number;
   /** Ring of one writer, bytes, a power of two. Default 4 MiB; 4 KiB to 256 MiB. */
   ringBytes?: number;
-  /** How many writers there can be at once, the opener included. Default 64; 1 to 256, times ringBytes at most 1,984 MiB. */
+  /**
+   * How many writers there can be at once, the opener included; in a per-core log the number of cores, which may be
+   * another one at each open. Default 64; 1 to 256, times ringBytes at most 1,984 MiB; in a per-core log each takes as
+   * much again for its frames, and 64 KiB.
+   */
   stripes?: number;
-  /** Largest entry, key and value, bytes. Default 1 MiB, or ringBytes / 2 - 54 if that is less; 1 to ringBytes / 2 - 54. */
+  /**
+   * Largest entry, key and value, bytes. Default 1 MiB, or ringBytes / 2 - 54 if that is less; 1 to ringBytes / 2 - 54. In
+   * a per-core log at most ringBytes / 2 - 62.
+   */
   maxEntryBytes?: number;
-  /** Largest batch, bytes, with 16 and padding to 8 for each entry. Default ringBytes / 2 - 54; 1 to ringBytes / 2 - 54. */
+  /** Largest batch, bytes, with 16 and padding to 8 for each entry, in a per-core log 24. Default ringBytes / 2 - 54; 1 to ringBytes / 2 - 54. */
   maxBatchBytes?: number;
   /** A full ring: wait for space, or fail at once. Default `wait`. */
   onFull?: "wait" | "fail";
@@ -47,6 +62,11 @@ export interface LogOptions {
   exitTimeoutMs?: number;
   /** Reads only: changes nothing, needs no lock, shows what is durable at open. The log must exist. Default false. */
   readOnly?: boolean;
+  /**
+   * What to do if opening finds damage: `fail` with COREWAL_CORRUPT and change nothing, or repair the log first, as
+   * `repairLog` does with this policy; `recovery.repaired` says what is lost. Default `fail`; with `readOnly` nothing else.
+   */
+  onCorruption?: "fail" | "truncate" | "skip";
   /** Makes the directory if there is none; false: COREWAL_NOT_A_LOG. Default true. */
   createIfMissing?: boolean;
   /**
@@ -56,8 +76,10 @@ export interface LogOptions {
   frameAlign?: number;
 }
 
-export type ResolvedOptions = Required<LogOptions>;
+/** A topology that was not asked for is the log's own. */
+export type ResolvedOptions = Required<Omit<LogOptions, "topology">> & { topology: Topology | undefined };
 
+const FLUSHER_THREADS_MAX = 16;
 const KiB = 1024;
 const MiB = 1024 * KiB;
 /** Memory addresses stay below 2^31. */
@@ -67,7 +89,10 @@ const MEMORY_BYTES_MAX = 2 ** 31 - 64 * MiB;
 export const ENTRY_OVERHEAD_BYTES = 16 + 16 + 7 + 15;
 
 function choice<T>(name: string, value: unknown, fallback: T, allowed: readonly T[]): T {
-  if (value === undefined) return fallback;
+  return value === undefined ? fallback : required(name, value, allowed);
+}
+
+export function required<T>(name: string, value: unknown, allowed: readonly T[]): T {
   if (!allowed.includes(value as T)) {
     throw mistake(
       "COREWAL_INVALID_OPTION",
@@ -111,6 +136,7 @@ const NAMES = new Set<string>([
   "topology",
   "durability",
   "flusher",
+  "flusherThreads",
   "maxDelayMs",
   "maxBytes",
   "flushIntervalMs",
@@ -126,6 +152,7 @@ const NAMES = new Set<string>([
   "exitTimeoutMs",
   "readOnly",
   "createIfMissing",
+  "onCorruption",
   "frameAlign",
 ] satisfies (keyof LogOptions)[]);
 
@@ -159,9 +186,10 @@ export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
   const segmentBytes = number("segmentBytes", o.segmentBytes, Math.max(64 * MiB, 2 * ringBytes), 16 * KiB, 1024 * MiB);
   const half = ringBytes / 2;
   const resolved: ResolvedOptions = {
-    topology: choice("topology", o.topology, "striped", ["striped"]),
+    topology: choice("topology", o.topology, undefined, ["striped", "per-core"]),
     durability: choice("durability", o.durability, "group", ["sync", "group", "async"]),
     flusher: choice("flusher", o.flusher, "worker", ["worker", "inline"]),
+    flusherThreads: number("flusherThreads", o.flusherThreads, 1, 1, FLUSHER_THREADS_MAX),
     maxDelayMs: number("maxDelayMs", o.maxDelayMs, 0, 0, 10_000, "any"),
     maxBytes: number("maxBytes", o.maxBytes, MiB, 1, 1024 * MiB),
     flushIntervalMs: number("flushIntervalMs", o.flushIntervalMs, 100, 1, 60_000, "any"),
@@ -176,9 +204,20 @@ export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
     writerStallMs: number("writerStallMs", o.writerStallMs, 1000, 1, 60_000, "any"),
     exitTimeoutMs: number("exitTimeoutMs", o.exitTimeoutMs, 5000, 0, 600_000, "any"),
     readOnly: choice("readOnly", o.readOnly, false, [true, false]),
+    onCorruption: choice("onCorruption", o.onCorruption, "fail", ["fail", "truncate", "skip"]),
     createIfMissing: choice("createIfMissing", o.createIfMissing, true, [true, false]),
     frameAlign: number("frameAlign", o.frameAlign, 64, 64, 65_536, "power of two"),
   };
+  if (resolved.readOnly && resolved.onCorruption !== "fail")
+    throw mistake(
+      "COREWAL_INVALID_OPTION",
+      `option onCorruption is ${show(resolved.onCorruption)}, and readOnly changes nothing: open without readOnly`,
+    );
+  if (resolved.flusher === "inline" && resolved.flusherThreads > 1)
+    throw mistake(
+      "COREWAL_INVALID_OPTION",
+      `option flusherThreads is ${resolved.flusherThreads}: an inline flusher has one thread, the opener's`,
+    );
   if (ringBytes > segmentBytes / 2) {
     throw outOfRange(
       "COREWAL_INVALID_OPTION",
@@ -194,11 +233,21 @@ export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
   return resolved;
 }
 
+/** Throws if a log would need more memory than can be addressed. */
+export function requireMemory({ stripes, ringBytes }: ResolvedOptions, bytes: number): void {
+  if (bytes > MEMORY_BYTES_MAX)
+    throw outOfRange(
+      "COREWAL_INVALID_OPTION",
+      `options stripes (${stripes}) and ringBytes (${ringBytes}) need ${bytes} bytes of memory in a per-core log: at most ${MEMORY_BYTES_MAX} are possible`,
+    );
+}
+
 /** What goes into a handle. */
-export function writerOptions(o: ResolvedOptions): WriterOptions {
+export function writerOptions(o: ResolvedOptions, topology: Topology): WriterOptions {
   return {
     durability: o.durability,
-    maxEntryBytes: o.maxEntryBytes,
+    maxEntryBytes:
+      topology === "striped" ? o.maxEntryBytes : Math.min(o.maxEntryBytes, o.ringBytes / 2 - ENTRY_OVERHEAD_BYTES - TIME_BYTES),
     maxBatchBytes: o.maxBatchBytes,
     onFull: o.onFull,
     fullTimeoutMs: o.fullTimeoutMs,

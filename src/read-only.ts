@@ -6,25 +6,25 @@ import { threadId } from "node:worker_threads";
 import { surveyDirectory } from "./directory.js";
 import { codeOf, CorewalError, fromSystem } from "./errors.js";
 import { inspectLock } from "./lock.js";
-import { ChainReader } from "./read.js";
-import { recoverChain, reportOf, segmentNumbers, type Recovered } from "./recover.js";
-import type { Storage } from "./storage.js";
+import { vectorOf } from "./positions.js";
+import { ChainReader, type Growth } from "./read.js";
+import { LogReading, type Chain } from "./reading.js";
+import { recoverLog, reportOf, requireTopology, type RecoveredLog } from "./recover.js";
+import { chainNumbers, segmentNumbers } from "./recover-chain.js";
+import { chainBytes, segmentStats } from "./segment-stats.js";
+import { neverWrites, type Storage } from "./storage.js";
 import { TailWatch } from "./tail-watch.js";
 import { nodeStorage } from "./storage/node.js";
-import type { Entry, Log, LogHandle, LogStats, ReadOptions, RecoveryReport } from "./types.js";
+import type { Entry, Log, LogCore, LogHandle, LogStats, Position, ReadOptions, RecoveryReport, SegmentStats, Topology } from "./types.js";
 
 /** One step of an inline flusher, or one look of a follower; true if it did something. For tests. */
 export const PUMP = Symbol("corewal.pump");
 
 /** May somebody be writing? A simulated disk has no lock files, so nobody. */
-function isLive(storage: Storage, directory: string): boolean {
+export function isLive(storage: Storage, directory: string): boolean {
   if (storage !== nodeStorage) return false;
   const { liveness } = inspectLock(directory);
   return liveness === "held" || liveness === "unknown";
-}
-
-function neverWrites(): never {
-  throw new Error("reading never writes");
 }
 
 /** Recovers without changing anything; a live log may be rotated meanwhile, then it looks again. */
@@ -32,19 +32,26 @@ export function recoverForReading(
   storage: Storage,
   directory: string,
   mayBeLive: () => boolean = () => isLive(storage, directory),
-): { found: Recovered; live: boolean } {
+): { found: RecoveredLog; live: boolean } {
   for (let attempt = 0; ; attempt++) {
     let live = false;
-    let before = 0;
+    let before = "";
     try {
       live = mayBeLive();
-      before = segmentNumbers(storage, directory)[0] ?? 0;
-      return { found: recoverChain(storage, directory, live ? "live" : "read", neverWrites), live };
+      before = ends(storage, directory);
+      return { found: recoverLog(storage, directory, live ? "live" : "read", neverWrites), live };
     } catch (error) {
-      const moved = codeOf(error) === "COREWAL_CORRUPT" && (mayBeLive() !== live || segmentNumbers(storage, directory)[0] !== before);
+      const moved = codeOf(error) === "COREWAL_CORRUPT" && (mayBeLive() !== live || ends(storage, directory) !== before);
       if (!moved || attempt >= 10) throw fromSystem(error, "reading the log", directory);
     }
   }
+}
+
+/** The last segment of each chain. */
+function ends(storage: Storage, directory: string): string {
+  return chainNumbers(storage, directory)
+    .map((chain) => `${chain}:${segmentNumbers(storage, directory, chain)[0]}`)
+    .join(" ");
 }
 
 /** The directory has a log, or COREWAL_NOT_A_LOG. */
@@ -66,10 +73,11 @@ export interface ReadOnlyEnvironment {
   live?: boolean;
 }
 
-export function openReadOnly(directory: string, { storage, manual = false, live }: ReadOnlyEnvironment): Log {
+export function openReadOnly(directory: string, { storage, manual = false, live }: ReadOnlyEnvironment, topology?: Topology): Log {
   const since = performance.now();
   requireLog(storage, directory);
   const { found } = recoverForReading(storage, directory, live === undefined ? undefined : () => live);
+  requireTopology(found, topology, directory);
   return new ReadOnlyLog(storage, directory, found, performance.now() - since, manual);
 }
 
@@ -77,32 +85,39 @@ class ReadOnlyLog implements Log {
   readonly lastLsn = 0;
   readonly recovery: RecoveryReport;
   readonly closed: Promise<void>;
-  private readonly reader: ChainReader;
-  private readonly tail: TailWatch;
+  private readonly reading: LogReading;
+  /** How far each chain may be read, and grows while somebody follows it. */
+  private readonly tails: TailWatch[] = [];
   private ended = false;
   private end!: () => void;
 
-  constructor(storage: Storage, directory: string, found: Recovered, durationMs: number, manual: boolean) {
+  constructor(
+    private readonly storage: Storage,
+    private readonly directory: string,
+    found: RecoveredLog,
+    durationMs: number,
+    manual: boolean,
+  ) {
     this.closed = new Promise((resolve) => (this.end = resolve));
     this.recovery = reportOf(found, found, durationMs);
-    this.reader = new ChainReader(
-      storage,
-      directory,
-      found.segments,
-      () => this.durableLsn,
-      true,
-      () => {
-        if (this.ended) throw this.refuse();
-      },
-      { ended: () => this.ended, watch: (lsn) => this.tail.watch(lsn) },
-    );
-    const { endOffset } = found.segments.at(-1)!;
-    this.tail = new TailWatch(storage, directory, this.reader, endOffset, found.lastLsn, manual);
+    const check = (): void => {
+      if (this.ended) throw this.refuse();
+    };
+    const timed = found.topology === "per-core";
+    const chains = found.chains.map(({ chain, segments, lastLsn }): Chain => {
+      const growth: Growth = { ended: () => this.ended, watch: (lsn: number) => tail.watch(lsn) };
+      const last = (): number => tail.lastLsn;
+      const reader: ChainReader = new ChainReader(storage, directory, chain, segments, last, true, check, growth, timed);
+      const tail: TailWatch = new TailWatch(storage, directory, reader, segments.at(-1)!.endOffset, lastLsn, manual);
+      this.tails[chain] = tail;
+      return { reader, lastLsn: last, durableLsn: last, bytes: () => chainBytes(storage, directory, chain) };
+    });
+    this.reading = new LogReading(this.recovery.topology, chains, check);
   }
 
-  /** Grows while somebody follows. */
+  /** Of core 0; grows while somebody follows. */
   get durableLsn(): number {
-    return this.tail.lastLsn;
+    return this.tails[0]?.lastLsn ?? 0;
   }
 
   private refuse(): CorewalError {
@@ -128,25 +143,46 @@ class ReadOnlyLog implements Log {
   sync(): Promise<number> {
     return Promise.reject(this.refuse());
   }
+  advanceEpoch(): Promise<number> {
+    return Promise.reject(this.refuse());
+  }
   ready(): Promise<void> {
     return Promise.reject(this.refuse());
   }
+  readonly ownCore = 0;
+  get epoch(): number {
+    return this.recovery.epoch;
+  }
+  positions(): number[] {
+    return Array.from(this.tails, (tail: TailWatch | undefined) => tail?.lastLsn ?? 0);
+  }
+  durablePositions(): number[] {
+    return this.positions();
+  }
   /** What is shown is durable already. */
-  durable(lsn: number): Promise<void> {
-    return lsn <= this.durableLsn ? Promise.resolve() : Promise.reject(this.refuse());
+  async durable(where: number | Position | number[]): Promise<void> {
+    const now = this.positions();
+    const vector = vectorOf(where, this.recovery.topology);
+    if (!vector.every((lsn, core) => lsn <= (now[core] ?? 0))) throw this.refuse();
   }
 
   read(options?: ReadOptions): AsyncIterable<Entry> {
-    return this.reader.entries(options);
+    return this.reading.entries(options);
   }
   readBatches(options?: ReadOptions): AsyncIterable<Entry[]> {
-    return this.reader.batches(options);
+    return this.reading.batches(options);
   }
-  get(lsn: number): Promise<Entry | undefined> {
-    return this.reader.get(lsn);
+  get(where: number | Position): Promise<Entry | undefined> {
+    return this.reading.get(where);
   }
   replay(options?: Omit<ReadOptions, "from">): AsyncIterable<Entry> {
-    return this.reader.entries(options);
+    return this.reading.entries(options);
+  }
+  core(number: number): LogCore {
+    return this.reading.core(number);
+  }
+  async segments(): Promise<SegmentStats[]> {
+    return segmentStats(this.storage, this.directory, recoverForReading(this.storage, this.directory).found);
   }
 
   stats(): LogStats {
@@ -161,7 +197,7 @@ class ReadOnlyLog implements Log {
       voidLsns: 0,
       revokedWriters: 0,
       segmentsBegun: 0,
-      segment: this.tail.place,
+      segment: this.tails[0]?.place ?? { number: 0, offset: 0 },
       fsyncMs: { mean: 0, max: 0, p50: 0, p99: 0 },
       stripes: { total: 0, used: 0 },
       ringBytesUsed: 0,
@@ -171,7 +207,7 @@ class ReadOnlyLog implements Log {
 
   close(): Promise<void> {
     this.ended = true;
-    this.tail.close();
+    for (const tail of this.tails) tail?.close();
     this.end();
     return Promise.resolve();
   }
@@ -181,7 +217,7 @@ class ReadOnlyLog implements Log {
 
   [PUMP](): boolean {
     const before = this.durableLsn;
-    this.tail.look();
+    for (const tail of this.tails) tail?.look();
     return this.durableLsn > before;
   }
 }

@@ -2,13 +2,13 @@
 // becomes durable. Every frame is checked whole before one of its entries is given out.
 //
 // A follower never looks at bytes that are not durable, so what is half written is nothing to it; it must never
-// give out an LSN twice or leave one out, wherever segments end.
+// give out an LSN twice or leave one out, wherever segments end. All chains of a per-core log together: merge.ts.
 
 import type { ChainSegment } from "./chain.js";
 import { segmentPath } from "./chain.js";
 import { codeOf, CorewalError, fromSystem, mistake, outOfRange } from "./errors.js";
-import { decodeEntries } from "./entry.js";
-import { damaged, withFile } from "./recover.js";
+import { FrameEntries, type Wanted } from "./entry.js";
+import { damaged, withFile } from "./recover-chain.js";
 import { SegmentScanner } from "./scan.js";
 import { corrupt, INDEX_STRIDE_BYTES, type SegmentHeader } from "./segment.js";
 import type { Storage, StorageFile } from "./storage.js";
@@ -16,7 +16,7 @@ import type { Entry, ReadOptions } from "./types.js";
 import { limitWait } from "./wait.js";
 
 /** Entries in one batch, about. */
-const BATCH_ENTRIES = 1024;
+export const BATCH_ENTRIES = 1024;
 
 /** How a follower learns that there is more to read. */
 export interface Growth {
@@ -41,6 +41,8 @@ export class ChainReader {
   constructor(
     private readonly storage: Storage,
     private readonly directory: string,
+    /** Its number: in a per-core log the core. @internal */
+    readonly chain: number,
     segments: ChainSegment[],
     /** Entries up to here may be shown. @internal */
     readonly durableLsn: () => number,
@@ -49,6 +51,8 @@ export class ChainReader {
     /** Throws if the log is closed. @internal */
     readonly check: () => void,
     /** @internal */ readonly growth: Growth,
+    /** In a per-core log: each entry has a time of its own. @internal */
+    readonly timed = false,
   ) {
     this.known = segments.map((s, i) => ({
       header: s.header,
@@ -62,44 +66,8 @@ export class ChainReader {
     return { [Symbol.asyncIterator]: () => new BatchIterator(this, checked) };
   }
 
-  /** Entries one by one: a loop over batches, without the cost of an async generator for each. */
   entries(options: ReadOptions = {}): AsyncIterable<Entry> {
-    const batches = this.batches(options);
-    return {
-      [Symbol.asyncIterator]() {
-        const source = batches[Symbol.asyncIterator]();
-        let batch: Entry[] = [];
-        let at = 0;
-        /** Of several calls that wait for a batch, the last one: each takes its turn. */
-        let turn: Promise<unknown> | undefined;
-        const end: IteratorResult<Entry> = { done: true, value: undefined };
-        const take = async (): Promise<IteratorResult<Entry>> => {
-          if (at === batch.length) {
-            const result = await source.next();
-            if (result.done) return end;
-            batch = result.value;
-            at = 0;
-          }
-          return { done: false, value: batch[at++]! };
-        };
-        return {
-          next(): Promise<IteratorResult<Entry>> {
-            if (turn === undefined && at < batch.length) return Promise.resolve({ done: false, value: batch[at++]! });
-            const mine = turn === undefined ? take() : turn.then(take, take);
-            const over = (): void => void (turn === mine && (turn = undefined));
-            turn = mine;
-            mine.then(over, over);
-            return mine;
-          },
-          async return(): Promise<IteratorResult<Entry>> {
-            batch = [];
-            at = 0;
-            await source.return?.();
-            return end;
-          },
-        };
-      },
-    };
+    return oneByOne(this.batches(options));
   }
 
   async get(lsn: number): Promise<Entry | undefined> {
@@ -108,14 +76,19 @@ export class ChainReader {
   }
 
   /** The segment that holds `lsn`, opened at a frame at or before it; undefined if the log has none. @internal */
-  open(lsn: number): Cursor | undefined {
+  open(lsn: number, windowBytes?: number): Cursor | undefined {
     if (this.known.length === 0 && !this.append(1)) return undefined;
     for (;;) {
       let at = this.known.length - 1;
       while (at > 0 && this.known[at]!.header.parentLastLsn >= lsn) at--;
       if (at === this.known.length - 1 && this.append(this.known[at]!.header.number + 1)) continue;
-      return new Cursor(this.storage, this.directory, this, this.known[at]!, lsn);
+      return this.openAt(this.known[at]!, lsn, windowBytes);
     }
+  }
+
+  /** This segment, opened at a frame at or before `lsn`. @internal */
+  openAt(segment: Known, lsn: number, windowBytes?: number): Cursor {
+    return new Cursor(this.storage, this.directory, this, segment, lsn, windowBytes);
   }
 
   /** The last segment so far. @internal */
@@ -134,7 +107,7 @@ export class ChainReader {
   private append(number: number): boolean {
     let header: SegmentHeader;
     try {
-      header = withFile(this.storage, this.directory, number, (_, h) => h);
+      header = withFile(this.storage, this.directory, { chain: this.chain, number }, (_, h) => h);
     } catch (error) {
       if (codeOf(error) === "ENOENT") return false;
       throw error;
@@ -168,6 +141,7 @@ class Cursor {
     private readonly reader: ChainReader,
     readonly segment: Known,
     lsn: number,
+    private readonly windowBytes: number | undefined,
   ) {
     this.file = storage.open(segmentPath(directory, segment.header), "read");
     let start: { offset: number; nextLsn: number } | undefined;
@@ -185,7 +159,7 @@ class Cursor {
 
   private scan(start?: { offset: number; nextLsn: number }): SegmentScanner {
     this.final = this.segment.end !== undefined;
-    return new SegmentScanner(this.file, this.segment.header, this.segment.end ?? this.file.size(), start);
+    return new SegmentScanner(this.file, this.segment.header, this.segment.end ?? this.file.size(), start, this.windowBytes);
   }
 
   /** Forgets what was read ahead, and how far the segment went then. */
@@ -216,18 +190,155 @@ class Cursor {
     return frame;
   }
 
+  /** Does something follow that is durable whatever the durable LSN is? Frames without LSNs may. */
+  get more(): boolean {
+    const { segment, scanner } = this;
+    // Asked first: it may be news that this segment has an end.
+    const next = this.reader.after(segment);
+    return segment.end !== undefined && (scanner.offset < segment.end || next !== undefined);
+  }
+
   close(): void {
     this.scanner.close();
     this.file.close();
   }
 }
 
-class BatchIterator implements AsyncIterator<Entry[]> {
-  private cursor: Cursor | undefined;
-  private end = -1;
-  private done = false;
+/** Goes through the frames of one chain that hold something wanted, from segment to segment. */
+export class ChainWalk {
+  /** Of the frame where it stands. */
+  readonly entries: FrameEntries;
   /** The next LSN to give out. */
-  private at: number;
+  at: number;
+  /** How much of a file is read at once; undefined: as the scanner likes. */
+  windowBytes: number | undefined;
+  private readonly wanted: Wanted;
+  private cursor: Cursor | undefined;
+  /** Entries up to here may be read now; -1 as long as nobody has asked. */
+  private end = -1;
+  private over = false;
+  /** Frames without LSNs that were given out at `at`, by their offsets in this segment, and how many of them come again in it. */
+  private marks: number[] = [];
+  private marksAgain = 0;
+
+  constructor(
+    private readonly reader: ChainReader,
+    private readonly options: CheckedOptions,
+  ) {
+    const { from, toTimeMs, internal } = options;
+    this.at = from;
+    this.wanted = { from, to: 0, toTimeMs, internal };
+    this.entries = new FrameEntries(reader.timed, reader.chain, this.wanted);
+  }
+
+  /** It may read what is durable now. */
+  look(): void {
+    this.end = Math.min(this.options.to, this.reader.durableLsn());
+  }
+
+  get begun(): boolean {
+    return this.end >= 0;
+  }
+
+  /** Are there LSNs that it may read and has not yet? */
+  get hasMore(): boolean {
+    return this.at <= this.end;
+  }
+
+  /** Nothing that is wanted will ever follow. */
+  get ended(): boolean {
+    return this.over || this.at > this.options.to;
+  }
+
+  /** Goes to the next frame that holds something wanted; false if there is none up to now. */
+  advance(): boolean {
+    while (!this.over) {
+      this.cursor ??= this.first();
+      if (this.cursor === undefined || !this.readable(this.cursor)) return false;
+      this.step(this.cursor);
+      if (this.entries.beyond) this.over = true;
+      if (!this.entries.done) return true;
+    }
+    return false;
+  }
+
+  /** A control entry stands before the entry with its LSN, perhaps at the end of the segment before that. */
+  private get openLsn(): number {
+    return this.options.internal ? this.at - 1 : this.at;
+  }
+
+  private first(): Cursor | undefined {
+    const { to, internal } = this.options;
+    const last = internal && this.end < to ? this.end + 1 : this.end;
+    return this.at > last ? undefined : this.reader.open(this.openLsn, this.windowBytes);
+  }
+
+  private readable(cursor: Cursor): boolean {
+    const { nextLsn } = cursor.scanner;
+    return nextLsn <= this.end || (this.options.internal && nextLsn <= this.options.to && cursor.more);
+  }
+
+  /** The next frame, or the next segment. */
+  private step(cursor: Cursor): void {
+    const { entries, wanted, options } = this;
+    const frame = cursor.next();
+    if (frame === undefined) return this.goOn(cursor);
+    // Not before: looking again may have made another one.
+    const { scanner } = cursor;
+    const { header } = frame;
+    if (header.epoch > options.toEpoch) {
+      this.over = true;
+      return;
+    }
+    if (header.lsns === 0) {
+      if (!options.internal || header.entries === 0 || header.firstLsn < this.at) return entries.skip(header);
+      this.marks.push(frame.offset);
+      if (this.marksAgain > 0) {
+        this.marksAgain--;
+        return entries.skip(header);
+      }
+      wanted.to = options.to;
+    } else {
+      // Frames that were copied forward are met again in the next segment.
+      if (scanner.nextLsn <= this.at) return entries.skip(header);
+      if (header.firstLsn > this.end) {
+        // Looking for control entries behind the end: by now there is more, and it is durable.
+        if (!options.follow) {
+          this.over = true;
+          return;
+        }
+        this.end = Math.min(options.to, scanner.nextLsn - 1);
+      }
+      wanted.to = this.end;
+      this.marks = [];
+    }
+    wanted.from = this.at;
+    entries.enter(scanner.window, frame.at, header);
+    this.at = Math.max(this.at, scanner.nextLsn);
+  }
+
+  private goOn(cursor: Cursor): void {
+    const { scanner, segment } = cursor;
+    const next = this.reader.after(segment);
+    if (next === undefined || scanner.nextLsn <= next.header.parentLastLsn) throw damaged(scanner, cursor.file.path);
+    this.marksAgain = this.marks.filter((offset) => offset >= next.header.parentEnd).length;
+    this.marks = [];
+    this.close();
+    this.cursor = this.reader.openAt(next, this.openLsn, this.windowBytes);
+  }
+
+  close(): void {
+    const { cursor } = this;
+    this.cursor = undefined;
+    cursor?.close();
+  }
+}
+
+class BatchIterator implements AsyncIterator<Entry[]> {
+  private readonly walk: ChainWalk;
+  private done = false;
+  /** What the next call fails with. */
+  private failure: Error | undefined;
   /** Following only: the call of next() before this one; whether it gave out a batch without waiting; ends its wait. */
   private turn: Promise<unknown> = Promise.resolve();
   private busy = false;
@@ -237,7 +348,7 @@ class BatchIterator implements AsyncIterator<Entry[]> {
     private readonly reader: ChainReader,
     private readonly options: CheckedOptions,
   ) {
-    this.at = options.from;
+    this.walk = new ChainWalk(reader, options);
   }
 
   next(): Promise<IteratorResult<Entry[]>> {
@@ -276,7 +387,7 @@ class BatchIterator implements AsyncIterator<Entry[]> {
         this.busy = value.length > 0;
         if (this.busy) return { done: false, value };
         if (ended instanceof Error) throw ended;
-        if (ended || this.at > this.options.to) break;
+        if (ended || this.walk.ended) break;
         await this.more(growth);
       }
       this.stop();
@@ -292,7 +403,7 @@ class BatchIterator implements AsyncIterator<Entry[]> {
     const { signal } = this.options;
     const stopped = new Promise<void>((resolve) => (this.wake = resolve));
     const done = limitWait({ signal }, undefined, () => this.wake?.());
-    const { more, cancel } = growth.watch(this.at);
+    const { more, cancel } = growth.watch(this.walk.at);
     try {
       await Promise.race([more, stopped]);
     } finally {
@@ -305,81 +416,118 @@ class BatchIterator implements AsyncIterator<Entry[]> {
   private fill(): Entry[] {
     const batch: Entry[] = [];
     if (this.done) return batch;
-    const { to, internal, signal, follow } = this.options;
-    if (signal?.aborted) throw new CorewalError("COREWAL_ABORTED", "reading was aborted", { cause: signal.reason });
+    if (this.failure !== undefined) throw this.failure;
+    const { signal, follow } = this.options;
+    const { walk } = this;
+    refuseAborted(signal);
     // The first call decides how far this reading goes, unless it follows; then it also outlives the log's close.
-    if (this.end < 0 || !follow) this.reader.check();
-    if (this.end < 0 || follow) this.end = Math.min(to, this.reader.durableLsn());
-    if (this.cursor === undefined) {
-      if (this.at > this.end) return batch;
-      this.cursor = this.reader.open(this.at);
-      if (this.cursor === undefined) return batch;
-    }
-    while (batch.length < BATCH_ENTRIES && this.cursor.scanner.nextLsn <= this.end) {
-      const frame = this.cursor.next();
-      if (frame === undefined) {
-        const { segment, scanner, file } = this.cursor;
-        const next = this.reader.after(segment);
-        if (next === undefined || scanner.nextLsn <= next.header.parentLastLsn) throw damaged(scanner, file.path);
-        this.leave();
-        this.cursor = this.reader.open(this.at)!;
-        continue;
-      }
-      const { scanner } = this.cursor;
-      if (scanner.nextLsn <= this.at) continue;
-      decodeEntries(scanner.window, frame.at, frame.header, this.at, this.end, internal, batch);
-      // Frames that were copied forward are met again in the next segment.
-      this.at = scanner.nextLsn;
+    if (!walk.begun || !follow) this.reader.check();
+    if (!walk.begun || follow) walk.look();
+    try {
+      while (batch.length < BATCH_ENTRIES && walk.advance()) walk.entries.take(batch);
+    } catch (error) {
+      // What was read before damage is good, and is given out first.
+      if (batch.length === 0) throw error;
+      this.failure = error as Error;
     }
     return batch;
   }
 
-  private leave(): void {
-    const { cursor } = this;
-    this.cursor = undefined;
-    cursor?.close();
-  }
-
   private stop(): void {
     this.done = true;
-    this.leave();
+    this.walk.close();
   }
 }
 
-interface CheckedOptions {
+/** Entries one by one: a loop over batches, without the cost of an async generator for each. */
+export function oneByOne(batches: AsyncIterable<Entry[]>): AsyncIterable<Entry> {
+  return {
+    [Symbol.asyncIterator]() {
+      const source = batches[Symbol.asyncIterator]();
+      let batch: Entry[] = [];
+      let at = 0;
+      /** Of several calls that wait for a batch, the last one: each takes its turn. */
+      let turn: Promise<unknown> | undefined;
+      const end: IteratorResult<Entry> = { done: true, value: undefined };
+      const take = async (): Promise<IteratorResult<Entry>> => {
+        if (at === batch.length) {
+          const result = await source.next();
+          if (result.done) return end;
+          batch = result.value;
+          at = 0;
+        }
+        return { done: false, value: batch[at++]! };
+      };
+      return {
+        next(): Promise<IteratorResult<Entry>> {
+          if (turn === undefined && at < batch.length) return Promise.resolve({ done: false, value: batch[at++]! });
+          const mine = turn === undefined ? take() : turn.then(take, take);
+          const over = (): void => void (turn === mine && (turn = undefined));
+          turn = mine;
+          mine.then(over, over);
+          return mine;
+        },
+        async return(): Promise<IteratorResult<Entry>> {
+          batch = [];
+          at = 0;
+          await source.return?.();
+          return end;
+        },
+      };
+    },
+  };
+}
+
+export function refuseAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new CorewalError("COREWAL_ABORTED", "reading was aborted", { cause: signal.reason });
+}
+
+/** How to read one chain. */
+export interface CheckedOptions {
   from: number;
   to: number;
+  toEpoch: number;
+  toTimeMs: number;
   follow: boolean;
   internal: boolean;
   signal: AbortSignal | undefined;
 }
 
+const KNOWN = ["from", "to", "toEpoch", "toTimeMs", "follow", "internal", "signal"];
+
 function checkOptions(o: ReadOptions): CheckedOptions {
-  if (typeof o !== "object" || o === null)
-    throw mistake("COREWAL_INVALID_OPTION", "how to read is an object { from, to, follow, internal, signal }");
-  const known = ["from", "to", "follow", "internal", "signal"];
+  const common = checkCommon(o);
+  return { from: lsnOption("from", o.from, 1) ?? 1, to: lsnOption("to", o.to, 1) ?? Infinity, ...common };
+}
+
+export function lsnOption(name: string, value: unknown, min: number): number | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value !== "number") throw mistake("COREWAL_INVALID_OPTION", `option ${name} is an LSN, a number, not ${typeof value}`);
+  if (value !== Infinity && (!Number.isInteger(value) || value < min))
+    throw outOfRange("COREWAL_INVALID_OPTION", `option ${name} is ${value}: an LSN is a whole number from ${min} on`);
+  return value;
+}
+
+/** What means the same for one chain and for all of them. */
+export function checkCommon(o: ReadOptions): Omit<CheckedOptions, "from" | "to"> {
+  if (typeof o !== "object" || o === null) throw mistake("COREWAL_INVALID_OPTION", `how to read is an object { ${KNOWN.join(", ")} }`);
   for (const name of Object.keys(o))
-    if (!known.includes(name))
-      throw mistake("COREWAL_INVALID_OPTION", `option ${name} of reading does not exist; there are ${known.join(", ")}`);
-  const lsn = (name: string, value: number | undefined, fallback: number): number => {
-    if (value === undefined) return fallback;
-    if (typeof value !== "number") throw mistake("COREWAL_INVALID_OPTION", `option ${name} is an LSN, a number, not ${typeof value}`);
-    if (value !== Infinity && (!Number.isInteger(value) || value < 1))
-      throw outOfRange("COREWAL_INVALID_OPTION", `option ${name} is ${value}: an LSN is a whole number from 1 on`);
-    return value;
-  };
+    if (!KNOWN.includes(name))
+      throw mistake("COREWAL_INVALID_OPTION", `option ${name} of reading does not exist; there are ${KNOWN.join(", ")}`);
   const flag = (name: string, value: boolean | undefined): boolean => {
     if (value !== undefined && typeof value !== "boolean")
       throw mistake("COREWAL_INVALID_OPTION", `option ${name} is ${String(value)}: it must be true or false`);
     return value === true;
   };
+  const { toEpoch = Infinity, toTimeMs = Infinity } = o;
+  if (typeof toEpoch !== "number") throw mistake("COREWAL_INVALID_OPTION", `option toEpoch is a number, not ${typeof toEpoch}`);
+  if (toEpoch !== Infinity && (!Number.isInteger(toEpoch) || toEpoch < 0))
+    throw outOfRange("COREWAL_INVALID_OPTION", `option toEpoch is ${toEpoch}: an epoch is a whole number from 0 on`);
+  if (typeof toTimeMs !== "number")
+    throw mistake("COREWAL_INVALID_OPTION", `option toTimeMs is a number of milliseconds, not ${typeof toTimeMs}`);
+  if (Number.isNaN(toTimeMs))
+    throw outOfRange("COREWAL_INVALID_OPTION", "option toTimeMs is NaN: it must be a number of milliseconds since 1970");
   if (o.signal !== undefined && !(o.signal instanceof AbortSignal))
     throw mistake("COREWAL_INVALID_OPTION", "option signal must be an AbortSignal");
-  return {
-    from: lsn("from", o.from, 1),
-    to: lsn("to", o.to, Infinity),
-    follow: flag("follow", o.follow),
-    internal: flag("internal", o.internal),
-    signal: o.signal,
-  };
+  return { toEpoch, toTimeMs, follow: flag("follow", o.follow), internal: flag("internal", o.internal), signal: o.signal };
 }

@@ -12,18 +12,8 @@ import {
   STRIPE_BYTES,
   STRIPE_OWNER,
 } from "../assembly/layout.js";
-import {
-  bindCore,
-  checksumCore,
-  clearControl,
-  coreModule,
-  entrySeed,
-  logGeometry,
-  makeMemory,
-  type CompiledModule,
-  type Core,
-  type SharedMemory,
-} from "./core.js";
+import { clearControl, initLog, logGeometry } from "./banks.js";
+import { bindCore, checksumCore, coreModule, entrySeed, makeMemory, type CompiledModule, type Core, type SharedMemory } from "./core.js";
 import { bindMemory, FIRST_LSN_MAX, LOG_ID_BYTES, type EntryPlace } from "./encoding.js";
 import { bodyBytesOf, prepare } from "./entry.js";
 import { CorewalError, mistake, outOfRange } from "./errors.js";
@@ -137,7 +127,8 @@ export function createRings(options: RingsOptions = {}): Rings {
   const { logId = new Uint8Array(LOG_ID_BYTES), memory: given } = options;
   if (!(logId instanceof Uint8Array) || logId.length !== LOG_ID_BYTES)
     throw mistake("COREWAL_INVALID_OPTION", `option logId must be a Uint8Array of ${LOG_ID_BYTES} bytes`);
-  const { rings, frame, totalBytes } = logGeometry(stripes, ringBytes, drainBytes);
+  const geometry = logGeometry(stripes, ringBytes, drainBytes);
+  const { frame, totalBytes } = geometry;
   if (given !== undefined) {
     if (!(given instanceof WebAssembly.Memory) || !(given.buffer instanceof SharedArrayBuffer))
       throw mistake("COREWAL_INVALID_OPTION", "option memory must be a shared WebAssembly.Memory");
@@ -148,9 +139,9 @@ export function createRings(options: RingsOptions = {}): Rings {
       );
   }
   const core = bindCore(coreModule(), given ?? makeMemory(totalBytes));
-  if (given !== undefined) clearControl(core, stripes);
+  if (given !== undefined) clearControl(core, geometry);
   core.x.crc32c_init();
-  core.x.log_init(stripes, rings, ringBytes, entrySeed(checksumCore(), logId, term), firstLsn);
+  initLog(core, geometry, { ringBytes, entrySeed: entrySeed(checksumCore(), logId, term), nextLsn: () => firstLsn });
   const { memory, module } = core;
   return new Rings(core, { corewalRings: 1, memory, module, ringBytes, drainAt: frame, drainBytes, logId: logId.slice(), term });
 }
@@ -200,7 +191,11 @@ export class Rings {
    * const stripe = createRings({ stripes: 1 }).claim();
    */
   claim(): Stripe {
-    return new Stripe(this.core, new Producer(this.core, threadId + 1), this.handle.ringBytes / 2 - ENTRY_OVERHEAD_BYTES);
+    return new Stripe(
+      this.core,
+      Producer.claim(this.core, threadId + 1, () => 0),
+      this.handle.ringBytes / 2 - ENTRY_OVERHEAD_BYTES,
+    );
   }
 
   /**

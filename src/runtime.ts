@@ -71,8 +71,13 @@ const abilities: Abilities = {
 
 const unsupported = (message: string, cause?: unknown): CorewalError => new CorewalError("COREWAL_UNSUPPORTED", message, { cause });
 
+/** It can: asked at each open, and does not change. */
+let fit = false;
+
 /** Throws COREWAL_UNSUPPORTED if this runtime cannot run the module and its threads at all. */
-export function requireRuntime({ runtime: r, atomics, sharedArrayBuffer, validate }: Abilities = abilities): void {
+export function requireRuntime(of: Abilities = abilities): void {
+  if (of === abilities && fit) return;
+  const { runtime: r, atomics, sharedArrayBuffer, validate } = of;
   const [major, minor] = r.version.split(".").map(Number) as [number, number];
   const oldest = OLDEST[r.name];
   if (major < oldest[0] || (major === oldest[0] && minor < oldest[1]))
@@ -80,7 +85,10 @@ export function requireRuntime({ runtime: r, atomics, sharedArrayBuffer, validat
   const missing = Object.keys(FEATURES).filter((name) => !validate(Uint8Array.from(FEATURES[name]!)));
   if (typeof sharedArrayBuffer !== "function") missing.push("SharedArrayBuffer");
   if (!("waitAsync" in atomics)) missing.push("Atomics.waitAsync");
-  if (missing.length === 0) return;
+  if (missing.length === 0) {
+    fit ||= of === abilities;
+    return;
+  }
   throw unsupported(
     `${r.name} ${r.version} runs here without ${missing.join(" and ")}: leave out the flags that switch ${missing.length > 1 ? "them" : "it"} off, ` +
       "or use a processor and a version that have it",

@@ -3,6 +3,7 @@
 
 import {
   ENTRY_HEADER_BYTES,
+  ENTRY_KEY_BYTES,
   ENTRY_KIND,
   ENTRY_PAYLOAD_BYTES,
   FRAME_BAD_ENTRY,
@@ -11,20 +12,17 @@ import {
   FRAME_HEADER_BYTES,
   FRAME_MAGIC,
   FRAME_OK,
+  KIND_EPOCH,
   KIND_VOID,
+  TIME_BYTES,
   WINDOW,
 } from "../assembly/layout.js";
 import { borrowWindow, entrySeed, returnWindow, type Core } from "./core.js";
-import { alignUp, decodeFrameHeader, type FrameHeader } from "./frame.js";
-import {
-  FOOTER_ALIGN,
-  FOOTER_MAGIC_WORD,
-  firstFrameOffset,
-  readFooterAt,
-  type Footer,
-  type FrameFacts,
-  type SegmentHeader,
-} from "./segment.js";
+import { bodyBytesOf } from "./entry.js";
+import { alignUp, decodeFrameHeader, FRAME_BYTES_MAX, type FrameHeader } from "./frame.js";
+import { FOOTER_ALIGN, FOOTER_MAGIC_WORD, readFooterAt, type Footer } from "./footer.js";
+import { decodeMarks, MARKS_BYTES, type Marks } from "./marks.js";
+import { firstFrameOffset, type FrameFacts, type SegmentHeader } from "./segment.js";
 import { readSome, type StorageFile } from "./storage.js";
 
 export interface ScannedFrame {
@@ -62,12 +60,13 @@ export class SegmentScanner {
     private readonly segment: SegmentHeader,
     readonly limit: number,
     start?: { offset: number; nextLsn: number },
+    windowBytes = WINDOW_BYTES,
   ) {
     this.offset = start?.offset ?? firstFrameOffset(segment.frameAlign);
     this.nextLsn = start?.nextLsn ?? segment.parentLastLsn + 1;
     this.ahead = start === undefined ? WINDOW_BYTES : FIRST_READ_BYTES;
     // Small segments need small windows; opening many of them should not cost a megabyte each.
-    const wanted = limit <= 65536 ? 65536 : WINDOW_BYTES;
+    const wanted = limit <= 65536 ? 65536 : windowBytes;
     this.core = borrowWindow(wanted);
   }
 
@@ -79,6 +78,10 @@ export class SegmentScanner {
 
   get window(): Core {
     return this.core;
+  }
+
+  get path(): string {
+    return this.file.path;
   }
 
   /** Makes file bytes [offset, offset + bytes) readable; returns their address, or 0 if the file ends before. */
@@ -110,8 +113,8 @@ export class SegmentScanner {
     if (at === 0) return stop("end");
     const header = decodeFrameHeader(this.core, at, segment.salt, offset);
     if (header === undefined) return stop("no header");
-    if (header.bytes < FRAME_HEADER_BYTES || offset + header.bytes > this.limit) return stop("cut short");
-    if (header.firstLsn !== this.nextLsn) return stop("wrong LSN");
+    if (header.bytes < FRAME_HEADER_BYTES || header.bytes > FRAME_BYTES_MAX || offset + header.bytes > this.limit) return stop("cut short");
+    if (header.firstLsn !== this.nextLsn || header.durableLsn >= header.firstLsn) return stop("wrong LSN");
     at = this.need(offset, header.bytes);
     if (at === 0) return stop("cut short");
     switch (this.verify(at, header)) {
@@ -126,6 +129,7 @@ export class SegmentScanner {
       default:
         return stop("wrong LSN");
     }
+    if (segment.topology === "per-core" && !allTimed(this.core, at, header.bytes)) return stop("bad layout");
     this.offset = offset + alignUp(header.bytes, segment.frameAlign);
     this.nextLsn += header.lsns;
     return { offset, end: this.offset, header, at };
@@ -149,37 +153,11 @@ export class SegmentScanner {
 
   /** What the footer will say about a frame that was just read. */
   facts(frame: ScannedFrame): FrameFacts {
-    const { header: h, at } = frame;
-    const v = this.core.view;
-    let userEntries = 0;
-    let payloadBytes = 0;
-    let voidLsns = 0;
-    for (let p = at + FRAME_HEADER_BYTES; p < at + h.bytes;) {
-      const payload = v.getUint32(p + ENTRY_PAYLOAD_BYTES, true);
-      const kind = v.getUint8(p + ENTRY_KIND);
-      if (kind < KIND_VOID) {
-        userEntries++;
-        payloadBytes += payload;
-      } else if (kind === KIND_VOID) {
-        voidLsns += Number(v.getBigUint64(p + ENTRY_HEADER_BYTES, true));
-      }
-      p += ENTRY_HEADER_BYTES + ((payload + 7) & ~7);
-    }
-    return {
-      offset: frame.offset,
-      firstLsn: h.firstLsn,
-      lsns: h.lsns,
-      userEntries,
-      payloadBytes,
-      voidLsns,
-      term: h.term,
-      epoch: h.epoch,
-      timeNs: h.timeNs,
-    };
+    return frameFacts(this.core, frame.at, frame.header, frame.offset);
   }
 
-  /** After damage: moves to the next place with a valid frame header; false if there is none. */
-  resync(): boolean {
+  /** After damage: moves to the next place with a valid frame header, and returns that; undefined if there is none. */
+  resync(): FrameHeader | undefined {
     for (let from = this.offset + FOOTER_ALIGN; from + FRAME_HEADER_BYTES <= this.limit;) {
       this.filled = 0;
       this.need(from, FRAME_HEADER_BYTES);
@@ -193,20 +171,21 @@ export class SegmentScanner {
         if (header === undefined) continue;
         this.offset = from + at - WINDOW;
         this.nextLsn = header.firstLsn;
-        return true;
+        return header;
       }
       from += Math.max(Math.floor(this.filled / FOOTER_ALIGN) * FOOTER_ALIGN, FOOTER_ALIGN);
     }
-    return false;
+    return undefined;
   }
 
   /**
    * Looks behind the end of the valid frames, at every place where a header or a footer may stand, for
-   * one that is valid here: the highest promise among them decides between a tear and corruption.
+   * one that is valid here: the highest promises among them decide between a tear and corruption.
    * `usedTo` is how far anything but zeros was found, `footer` one that stands right here.
    */
-  evidence(): { promise: number; usedTo: number; footer: Footer | undefined } {
+  evidence(): { promise: number; promisedEpoch: number; usedTo: number; footer: Footer | undefined } {
     let promise = 0;
+    let promisedEpoch = 0;
     let footer: Footer | undefined;
     let usedTo = this.offset;
     const { segment } = this;
@@ -223,10 +202,13 @@ export class SegmentScanner {
           const offset = from + at - start;
           if (magic === FRAME_MAGIC) {
             if (at + FRAME_HEADER_BYTES > end) break;
-            promise = Math.max(promise, decodeFrameHeader(this.core, at, segment.salt, offset)?.durableLsn ?? 0);
+            const found = decodeFrameHeader(this.core, at, segment.salt, offset);
+            promise = Math.max(promise, found?.durableLsn ?? 0);
+            promisedEpoch = Math.max(promisedEpoch, found?.durableEpoch ?? 0);
           } else {
             const found = readFooterAt(this.file, segment, offset);
             promise = Math.max(promise, found?.lastLsn ?? 0);
+            promisedEpoch = Math.max(promisedEpoch, found?.maxEpoch ?? 0);
             if (found?.endOffset === this.offset) footer = found;
           }
         }
@@ -234,8 +216,51 @@ export class SegmentScanner {
       // Windows meet at a multiple of the step, so no header lies across two of them.
       from += Math.max(Math.floor(this.filled / step) * step, step);
     }
-    return { promise, usedTo, footer };
+    // Whoever goes on from here reads again what may have been written meanwhile.
+    this.filled = 0;
+    return { promise, promisedEpoch, usedTo, footer };
   }
+}
+
+/** In a per-core log: the entry at `p`, which is whole otherwise, has room for its time, if its kind has one. */
+export function timeFits({ view }: Core, p: number): boolean {
+  const room = view.getUint32(p + ENTRY_PAYLOAD_BYTES, true) - view.getUint32(p + ENTRY_KEY_BYTES, true);
+  return room >= TIME_BYTES || view.getUint8(p + ENTRY_KIND) >= KIND_VOID;
+}
+
+function allTimed(core: Core, at: number, bytes: number): boolean {
+  for (let p = at + FRAME_HEADER_BYTES; p < at + bytes; p += bodyBytesOf(core.view.getUint32(p + ENTRY_PAYLOAD_BYTES, true)))
+    if (!timeFits(core, p)) return false;
+  return true;
+}
+
+/** What the footer will say about the frame whose header, right or not, stands at `at`: its entries are whole. */
+export function frameFacts(
+  core: Core,
+  at: number,
+  h: Pick<FrameHeader, "bytes" | "entries" | "firstLsn" | "lsns" | "term" | "epoch" | "timeNs">,
+  offset: number,
+): FrameFacts {
+  const v = core.view;
+  let userEntries = 0;
+  let payloadBytes = 0;
+  let voidLsns = 0;
+  let marks: Marks | undefined;
+  for (let p = at + FRAME_HEADER_BYTES; p < at + h.bytes;) {
+    const payload = v.getUint32(p + ENTRY_PAYLOAD_BYTES, true);
+    const kind = v.getUint8(p + ENTRY_KIND);
+    if (kind < KIND_VOID) {
+      userEntries++;
+      payloadBytes += payload;
+    } else if (kind === KIND_VOID) {
+      voidLsns += Number(v.getBigUint64(p + ENTRY_HEADER_BYTES, true));
+    } else if (kind === KIND_EPOCH && payload === MARKS_BYTES) {
+      marks = decodeMarks(core.bytes, p + ENTRY_HEADER_BYTES) ?? marks;
+    }
+    p += ENTRY_HEADER_BYTES + ((payload + 7) & ~7);
+  }
+  const { entries, firstLsn, lsns, term, epoch, timeNs } = h;
+  return { offset, entries, firstLsn, lsns, userEntries, payloadBytes, voidLsns, term, epoch, timeNs, marks };
 }
 
 /** Address behind the last byte that is not zero in [start, end), or 0. */

@@ -9,7 +9,7 @@ import { limitWait, wordChange } from "./wait.js";
 
 /** What the queue needs of the writer that it belongs to. */
 export interface QueueOwner {
-  readonly core: Core;
+  readonly bank: Core;
   readonly stripe: number;
   readonly settledByFlusher: boolean;
   /** Tries to publish: first LSN or a RING_* code. */
@@ -126,7 +126,7 @@ export class SpaceQueue {
   /** Asks for a wake-up when the flusher has made space; looks once more after asking. */
   arm(): void {
     if (this.armed || this.list.length === 0) return;
-    const { core, stripe, settledByFlusher } = this.owner;
+    const { bank: core, stripe, settledByFlusher } = this.owner;
     const head = Atomics.load(core.i32, headIndex(stripe));
     core.x.ring_want_space(stripe);
     this.drain();

@@ -36,6 +36,11 @@ export interface Storage {
   makeDirectory(path: string): void;
 }
 
+/** In the place of what a reader must not do. */
+export function neverWrites(): never {
+  throw new Error("reading never writes");
+}
+
 /** Writes everything or throws. A disk that writes nothing without an error is an error. */
 export function writeAll(file: StorageFile, bytes: Uint8Array, offset: number): void {
   let done = 0;

@@ -5,11 +5,13 @@
 // the chain before frames that it had written. A frame that is only half written is nothing yet; one that is damaged
 // although a promise covers it is corruption, and must not be waited for.
 
+import { segmentPath } from "./chain.js";
 import type { ChainReader, Known } from "./read.js";
 import { codeOf } from "./errors.js";
-import { damaged, withFile } from "./recover.js";
+import { damaged, withFile } from "./recover-chain.js";
 import { SegmentScanner } from "./scan.js";
-import { corrupt, firstFrameOffset, readFooter, type SegmentHeader } from "./segment.js";
+import { readFooter } from "./footer.js";
+import { corrupt, firstFrameOffset, type SegmentHeader } from "./segment.js";
 import type { Storage, StorageFile } from "./storage.js";
 
 /** Between two looks while the log grows, and at most, after so many looks in vain. */
@@ -113,7 +115,7 @@ export class TailWatch {
   private lookAtSegment(search: boolean): boolean {
     const { segment, storage, directory, reader } = this;
     try {
-      return withFile(storage, directory, segment.header.number, (file, header) => {
+      return withFile(storage, directory, segment.header, (file, header) => {
         if (header.salt !== segment.header.salt)
           throw corrupt("another segment has taken the place of the one that was read", file.path, 48);
         this.scan(file, file.size());
@@ -146,7 +148,7 @@ export class TailWatch {
       });
     } catch (error) {
       if (codeOf(error) !== "ENOENT") throw error;
-      throw corrupt("the segment is gone while the log is followed", `${directory}, segment ${segment.header.number}`, 0, this.nextLsn);
+      throw corrupt("the segment is gone while the log is followed", segmentPath(directory, segment.header), 0, this.nextLsn);
     }
   }
 

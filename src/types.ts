@@ -1,5 +1,8 @@
 // The public shapes. LSNs are numbers, exact to 2^53; sizes are bytes; times are milliseconds.
 
+import type { ClockStart } from "./clock.js";
+import type { RepairReport } from "./rebuild.js";
+
 /**
  * Bytes to store: a string goes in as UTF-8. Both come back as a `Uint8Array`.
  *
@@ -54,14 +57,43 @@ export type Input =
     };
 
 /**
- * Kinds of entries. `data`, `put`, `delete`, `commit` are the user's; `void` (LSNs that were lost with their writer) is
- * the log's own, shown only by {@link ReadOptions.internal}.
+ * Kinds of entries. `data`, `put`, `delete`, `commit` are the user's; `void` (LSNs that were lost with their writer)
+ * and `lost` (what a repair could not keep, see {@link decodeLost}) are the log's own, shown only by {@link ReadOptions.internal}.
  *
  * @example
  * const counts = new Map<Kind, number>();
  * for await (const { kind } of log.read()) counts.set(kind, (counts.get(kind) ?? 0) + 1);
  */
-export type Kind = "data" | "put" | "delete" | "commit" | "void";
+export type Kind = "data" | "put" | "delete" | "commit" | "void" | "lost" | "epoch";
+
+/**
+ * LSNs whose entries are gone.
+ *
+ * @example
+ * const { lost } = await verifyLog("./data");
+ * const show = ({ first, last }: LostRange): string => `LSN ${first} to ${last ?? "nobody knows which"}`;
+ * console.log(lost.map(show));
+ */
+export interface LostRange {
+  /** The first of them. */
+  first: number;
+  /** The last of them; missing if the end of the chain is gone and nobody knows how far it went. */
+  last?: number;
+  /** In a per-core log: core whose chain they are of. */
+  core?: number;
+}
+
+/**
+ * How threads, flushers and files relate.
+ * - `striped`: all threads share one chain of files, in LSN order
+ * - `per-core`: each thread has a chain of its own; the log is their merge
+ *
+ * @example
+ * const topology: Topology = "striped";
+ * const log = await openLog("./data", { topology });
+ * await log.close();
+ */
+export type Topology = "striped" | "per-core";
 
 /**
  * When an append counts as done.
@@ -108,7 +140,7 @@ export interface Entry {
   lsn: number;
   /** Which writable open wrote it: (term, lsn) names an entry for ever. */
   term: number;
-  /** Counts barriers across all writers; 0 in this version, which sets none. */
+  /** Counts barriers across all writers, see {@link Writer.advanceEpoch}. */
   epoch: number;
   /** The stripe that wrote it, from 0. */
   core: number;
@@ -123,30 +155,25 @@ export interface Entry {
 }
 
 /**
- * What was found when the log was opened.
+ * What was found of one chain when the log was opened.
  *
  * @example
- * const { clean, lastLsn, torn, durationMs } = log.recovery;
- * console.log(`${lastLsn} entries, opened in ${durationMs} ms`);
- * if (!clean && torn) console.warn(`${torn.bytes} bytes of an interrupted write were cut off`);
+ * const [first]: CoreRecovery[] = log.recovery.cores;
+ * console.log(first?.core, first?.lastLsn, first?.clean);
  */
-export interface RecoveryReport {
-  /** True if the log was closed properly, or is new. */
-  clean: boolean;
-  /** True if there was no log here before. */
-  created: boolean;
+export interface CoreRecovery {
+  /** Which chain: the core that writes it; 0 in a striped log. */
+  core: number;
   /** Segments in the chain. */
   segments: number;
-  /** First LSN in the log; 1 more than lastLsn while it is empty. */
+  /** First LSN in the chain; 1 more than lastLsn while it is empty. */
   firstLsn: number;
   /** Last LSN that was recovered; 0 if none. */
   lastLsn: number;
-  /** Term of this open, one higher than any found; of a read-only open, the highest found. */
-  term: number;
-  /** Highest epoch found; 0 in this version. */
-  epoch: number;
   /** Bytes of unsealed segments that had to be read. */
   scannedBytes: number;
+  /** True if the chain was closed properly. */
+  clean: boolean;
   /** Valid frames that nothing proved to be durable, and that were therefore written again and fsynced (by a read-only open: fsynced). */
   copied:
     | {
@@ -158,7 +185,7 @@ export interface RecoveryReport {
         bytes: number;
         /** First LSN in them. */
         firstLsn: number;
-        /** Last LSN in them. */
+        /** Last LSN in them; 1 less than firstLsn if they record an epoch only. */
         lastLsn: number;
       }
     | undefined;
@@ -173,6 +200,48 @@ export interface RecoveryReport {
         bytes: number;
       }
     | undefined;
+}
+
+/**
+ * What was found when the log was opened.
+ *
+ * @example
+ * const { clean, lastLsn, torn, durationMs } = log.recovery;
+ * console.log(`${lastLsn} entries, opened in ${durationMs} ms`);
+ * if (!clean && torn) console.warn(`${torn.bytes} bytes of an interrupted write were cut off`);
+ */
+export interface RecoveryReport {
+  /** How threads and files relate. */
+  topology: Topology;
+  /** True if the log was closed properly, or is new. */
+  clean: boolean;
+  /** True if there was no log here before. */
+  created: boolean;
+  /** Segments in all chains. */
+  segments: number;
+  /** First LSN in the log, of core 0 in a per-core one, see `cores`; 1 more than lastLsn while it is empty. */
+  firstLsn: number;
+  /** Last LSN that was recovered, of core 0 in a per-core log, see `cores`; 0 if none. */
+  lastLsn: number;
+  /** Term of this open, one higher than any found; of a read-only open, the highest found. */
+  term: number;
+  /** Epoch of this open: in a striped log the highest found, in a per-core log one higher; of a read-only open, the highest found. */
+  epoch: number;
+  /**
+   * The highest complete epoch, of which every chain had all entries on the disk; -1 if none. Entries up to its end are
+   * whole over all chains: nothing is missing that was appended before something in there.
+   */
+  completeEpoch: number;
+  /** Bytes of unsealed segments that had to be read, of all chains. */
+  scannedBytes: number;
+  /** What was written again in the first chain for which that was needed. */
+  copied: CoreRecovery["copied"];
+  /** What was cut off at the end of the first chain that was torn. */
+  torn: CoreRecovery["torn"];
+  /** Each chain that there was, ascending; in a striped log always one, of core 0. */
+  cores: CoreRecovery[];
+  /** What was repaired first, as `onCorruption` says. */
+  repaired: RepairReport | undefined;
   /** How long recovery took, milliseconds. */
   durationMs: number;
 }
@@ -196,7 +265,7 @@ export interface LogStats {
   fsyncs: number;
   /** Entries flushed. */
   entries: number;
-  /** Their payload. */
+  /** Their payload, in a per-core log with 8 bytes of time for each. */
   payloadBytes: number;
   /** Bytes written to segments, headers, padding and zero-fill included. */
   writtenBytes: number;
@@ -245,22 +314,46 @@ export interface LogStats {
  * for await (const entry of log.read(last10)) console.log(entry.lsn);
  */
 export interface ReadOptions {
-  /** First LSN, included; 1 or more. Default 1. */
-  from?: number;
-  /** Last LSN, included; 1 or more. Default Infinity: all that is durable when the reading begins. */
-  to?: number;
+  /**
+   * First LSN, included; 1 or more. Default 1. In a per-core log a vector: element i is the first LSN of core i; where
+   * one is missing, that core is read from its beginning.
+   */
+  from?: number | number[];
+  /**
+   * Last LSN, included; 1 or more. Default Infinity: all that is durable when the reading begins. In a per-core log a
+   * vector: element i is the last LSN of core i, 0 for none of it; where one is missing, all of that core is read.
+   */
+  to?: number | number[];
+  /** Last epoch, included; a whole number, 0 or more. Default Infinity. */
+  toEpoch?: number;
+  /** Last time, included: Unix, milliseconds, fractional, compared with {@link Entry.timestampMs}. Default Infinity. */
+  toTimeMs?: number;
   /**
    * At the end, wait for what is appended next instead of ending. It ends behind `to`, by `break` or `return()`, and
    * when the log is closed; it rejects with COREWAL_ABORTED by `signal` and COREWAL_POISONED if the log stops after a
-   * failure. While it waits it keeps the process alive. Default false.
+   * failure. While it waits it keeps the process alive. A per-core log as a whole cannot be followed, each core can.
+   * Default false.
    * @example
    * for await (const entry of log.read({ from: 1, follow: true })) console.log(entry.lsn);
    */
   follow?: boolean;
-  /** Also the log's own control entries (`void`). Default false. */
+  /** Also the log's own control entries: `void`, `lost`, `epoch`. Default false. */
   internal?: boolean;
   /** Ends the reading with COREWAL_ABORTED before its next batch. Default: none. */
   signal?: AbortSignal;
+}
+
+/**
+ * Names an entry of a per-core log.
+ *
+ * @example
+ * const position: Position = { core: 0, lsn: 1 };
+ */
+export interface Position {
+  /** The core that wrote it, from 0. */
+  core: number;
+  /** Its LSN there, from 1. */
+  lsn: number;
 }
 
 /**
@@ -289,6 +382,7 @@ export interface LogHandle {
   /** The compiled WebAssembly.Module. @internal */ readonly module: unknown;
   /** @internal */ readonly id: string;
   /** @internal */ readonly options: WriterOptions;
+  /** @internal */ readonly opened: ClockStart;
 }
 
 /** What a writer needs to know of the log's options. @internal */
@@ -383,7 +477,7 @@ export interface Writer extends AsyncDisposable {
   /**
    * Waits until everything up to an LSN is durable, whichever writer it came from.
    *
-   * @param lsn at most the last one that was given out
+   * @param lsn at most the last one that was given out; in a per-core log a position, or one LSN for each core, by its number
    * @param wait `sync` does not wait for `maxDelayMs`; a limit to the wait
    * @throws As a rejection. CorewalError COREWAL_OUTCOME_UNKNOWN if a write or fsync failed meanwhile; COREWAL_ABORTED,
    *   COREWAL_TIMEOUT, COREWAL_CLOSED, COREWAL_POISONED, COREWAL_READ_ONLY. RangeError COREWAL_INVALID_INPUT for an LSN
@@ -393,7 +487,7 @@ export interface Writer extends AsyncDisposable {
    * log.write("two");
    * await log.durable(lsn, { timeoutMs: 10_000 });
    */
-  durable(lsn: number, wait?: Wait): Promise<void>;
+  durable(lsn: number | Position | number[], wait?: Wait): Promise<void>;
   /**
    * Waits until everything that any writer has put into the log so far is durable, and what this writer has queued.
    *
@@ -420,8 +514,44 @@ export interface Writer extends AsyncDisposable {
   ready(): Promise<void>;
   /** LSN of this writer's last entry; 0 before the first. */
   readonly lastLsn: number;
-  /** Everything up to here is durable, in the whole log. */
+  /** Everything up to here is durable: in the whole log if it is striped, in this writer's own chain if it is per-core. */
   readonly durableLsn: number;
+  /** `core` of this writer's entries; in a per-core log also its chain. */
+  readonly ownCore: number;
+  /** The epoch of what is appended now. */
+  readonly epoch: number;
+  /**
+   * Where the log is now: the last LSN that was given out in each chain.
+   *
+   * @returns index is the core; a striped log has one chain
+   * @example
+   * const before = log.positions();
+   * await log.durable(before); // everything that any thread had appended until then
+   */
+  positions(): number[];
+  /**
+   * What is durable now.
+   *
+   * @returns index is the core: everything in its chain up to this LSN is durable
+   * @example
+   * const behind = log.positions().map((lsn, core) => lsn - log.durablePositions()[core]);
+   */
+  durablePositions(): number[];
+  /**
+   * A barrier over all writers: begins the next epoch. When it resolves, everything that any of them had appended before
+   * the call is durable, and in an earlier epoch than everything that is appended from then on. It waits for nobody who
+   * is idle or blocked; a writer that died while it appended is passed over after `writerStallMs`. In a per-core log this
+   * is the one cut that is consistent over all chains; after a crash `recovery.completeEpoch` tells the last one.
+   *
+   * @param wait a limit to the wait, not to the barrier, which may still complete
+   * @returns the epoch that has begun
+   * @throws As a rejection. CorewalError COREWAL_CLOSED, COREWAL_POISONED, COREWAL_ABORTED, COREWAL_TIMEOUT,
+   *   COREWAL_READ_ONLY; TypeError or RangeError COREWAL_INVALID_OPTION for a bad `wait`
+   * @example
+   * const epoch = await log.advanceEpoch();
+   * for await (const entry of log.read({ toEpoch: epoch - 1 })) console.log(entry.core, entry.lsn);
+   */
+  advanceEpoch(wait?: Wait): Promise<number>;
   /**
    * Waits for what it accepted, then releases the stripe. A log's close also ends all its writers, seals the last
    * segment and releases the lock. Idempotent; `await using` calls it.
@@ -439,6 +569,100 @@ export interface Writer extends AsyncDisposable {
    * an unhandled rejection.
    */
   readonly closed: Promise<void>;
+}
+
+/**
+ * How to read one chain: as {@link ReadOptions}, with LSNs of that chain.
+ *
+ * @example
+ * const options: CoreReadOptions = { from: 10, to: 20 };
+ * for await (const entry of log.core(0).read(options)) console.log(entry.lsn);
+ */
+export interface CoreReadOptions extends Omit<ReadOptions, "from" | "to"> {
+  /** First LSN, included; 1 or more. Default 1. */
+  from?: number;
+  /** Last LSN, included; 1 or more. Default Infinity. */
+  to?: number;
+}
+
+/**
+ * One core's chain, not merged with the others.
+ *
+ * @example
+ * const own: LogCore = log.core(log.ownCore);
+ * console.log(own.lastLsn - own.durableLsn, "entries are on their way");
+ */
+export interface LogCore {
+  /** Its number. */
+  readonly core: number;
+  /** Last LSN that was given out in it. */
+  readonly lastLsn: number;
+  /** Everything in it up to here is durable. */
+  readonly durableLsn: number;
+  /** Of its segment files, looked up now. */
+  readonly bytes: number;
+  /**
+   * As {@link Log.read}, in LSN order; it can be followed.
+   *
+   * @param options from, to, and the others of {@link Log.read}
+   * @example
+   * for await (const { lsn, value } of log.core(0).read({ from: 100 })) console.log(lsn, value);
+   */
+  read(options?: CoreReadOptions): AsyncIterable<Entry>;
+  /**
+   * As {@link Log.readBatches}.
+   *
+   * @param options as those of `read`
+   * @example
+   * for await (const batch of log.core(0).readBatches()) console.log(batch.length, "entries of core 0");
+   */
+  readBatches(options?: CoreReadOptions): AsyncIterable<Entry[]>;
+  /**
+   * As {@link Log.get}, by the LSN alone.
+   *
+   * @param lsn its number in this chain, 1 or more
+   * @example
+   * const entry = await log.core(0).get(42); // undefined if that LSN holds none, or is not durable
+   */
+  get(lsn: number): Promise<Entry | undefined>;
+}
+
+/**
+ * One segment file.
+ *
+ * @example
+ * const segments: SegmentStats[] = await log.segments();
+ * console.log(segments.reduce((sum, { bytes }) => sum + bytes, 0), "bytes");
+ */
+export interface SegmentStats {
+  /** The core that writes its chain; 0 in a striped log. */
+  core: number;
+  /** From 1. */
+  number: number;
+  /** Of the file. */
+  path: string;
+  /** Size of the file. */
+  bytes: number;
+  /** Frames end here. */
+  endOffset: number;
+  /** First LSN in it. */
+  firstLsn: number;
+  /** Last LSN in it; 1 less than firstLsn if it is empty. */
+  lastLsn: number;
+  /** It has a footer. */
+  sealed: boolean;
+  /** Its footer says that another one follows. */
+  continued: boolean;
+  /** User entries in it. */
+  entries: number;
+  /** Lowest epoch in it; 0 if it is empty. */
+  minEpoch: number;
+  /** Highest epoch in it; 0 if it is empty. */
+  maxEpoch: number;
+  /** Unix time of its first flush, milliseconds; 0 if it is empty. */
+  minTimeMs: number;
+  /** Unix time of its last flush, milliseconds; 0 if it is empty. */
+  maxTimeMs: number;
 }
 
 /**
@@ -479,7 +703,7 @@ export interface Log extends Writer {
   /**
    * One entry.
    *
-   * @param lsn 1 or more
+   * @param where its LSN, 1 or more; in a per-core log core and LSN
    * @returns undefined if it is not durable yet, or a hole
    * @throws As a rejection, what {@link Log.read} does
    * @example
@@ -487,7 +711,7 @@ export interface Log extends Writer {
    * const entry = await log.get(lsn);
    * console.log(entry && Buffer.from(entry.value).toString()); // order 1
    */
-  get(lsn: number): Promise<Entry | undefined>;
+  get(where: number | Position): Promise<Entry | undefined>;
   /**
    * Everything that a state has to be rebuilt from: in this version all entries.
    *
@@ -503,6 +727,26 @@ export interface Log extends Writer {
    * }
    */
   replay(options?: Omit<ReadOptions, "from">): AsyncIterable<Entry>;
+  /**
+   * One chain by itself: of a core that this open has a stripe for, or that has ever written to the log. A striped log has
+   * core 0 only, which is the whole log.
+   *
+   * @param number from 0
+   * @throws RangeError COREWAL_INVALID_INPUT if there is no such core
+   * @example
+   * const { lastLsn, durableLsn, bytes } = log.core(0);
+   * for await (const entry of log.core(0).read({ from: 1 })) console.log(entry.lsn);
+   */
+  core(number: number): LogCore;
+  /**
+   * All segment files as they are now. Costs what opening the log would: what is not sealed is read.
+   *
+   * @returns chain by chain, oldest first
+   * @throws As a rejection. CorewalError COREWAL_CORRUPT, COREWAL_NO_PERMISSION, COREWAL_IO
+   * @example
+   * for (const { core, path, bytes, entries } of await log.segments()) console.log(core, path, bytes, entries);
+   */
+  segments(): Promise<SegmentStats[]>;
   /** What was found when the log was opened. */
   readonly recovery: RecoveryReport;
   /**

@@ -1,37 +1,20 @@
 // Reads every byte that matters of every segment and names each fault. Changes nothing.
 
 import { directoryPath } from "./directory.js";
-import { CorewalError, codeOf, fromSystem } from "./errors.js";
-import { recoverForReading, requireLog } from "./read-only.js";
-import { segmentNumbers, withFile, WHAT } from "./recover.js";
-import { segmentPath } from "./chain.js";
-import { SegmentScanner } from "./scan.js";
-import { addFrame, emptySummary, readFooter, type SegmentHeader, type SegmentSummary } from "./segment.js";
-import type { Storage, StorageFile } from "./storage.js";
+import { decodeEntries, decodeLost } from "./entry.js";
+import { CorewalError, fromSystem } from "./errors.js";
+import { isLive, recoverForReading, requireLog } from "./read-only.js";
+import { rangeIn } from "./rebuild.js";
+import type { RecoveredLog } from "./recover.js";
+import { chainNumbers, segmentNumbers } from "./recover-chain.js";
+import { LogSalvage, type Live, type Salvage } from "./salvage.js";
+import type { Storage } from "./storage.js";
 import { nodeStorage } from "./storage/node.js";
+import { parseSegmentName } from "./segment.js";
+import { faultAt, type Fault } from "./survey.js";
+import type { Entry, LostRange } from "./types.js";
 
-/**
- * Something that is not as it was written.
- *
- * @example
- * const { faults } = await verifyLog("./data");
- * for (const { file, offset, message } of faults) console.error(`${file} at ${offset}: ${message}`);
- */
-export interface Fault {
-  /** Path of the file, or of the log's directory. */
-  file: string;
-  /** Byte offset in the file; 0 also where that is not known. */
-  offset: number;
-  /** The LSN that should stand there; 0 if that is not known. */
-  lsn: number;
-  /**
-   * What is wrong: the `chain` of segments or its end, a segment's `header`, its `version` (not known here: nothing was
-   * judged), a `frame`, a `footer`, or `io`: the system refused to read.
-   */
-  kind: "chain" | "header" | "version" | "frame" | "footer" | "io";
-  /** For people. */
-  message: string;
-}
+export type { Fault };
 
 /**
  * What {@link verifyLog} found.
@@ -45,7 +28,7 @@ export interface VerifyReport {
   ok: boolean;
   /** Another process is writing, or may be: judged up to what it has promised. */
   live: boolean;
-  /** The last segment was sealed by a proper close. */
+  /** Each chain was sealed by a proper close. */
   clean: boolean;
   /** Segment files that were read. */
   segments: number;
@@ -55,13 +38,34 @@ export interface VerifyReport {
   entries: number;
   /** First LSN of the lowest segment. */
   firstLsn: number;
-  /** Last LSN that opening would recover; 0 if there is none, or if opening would fail. */
+  /** Last LSN that opening would recover, of core 0 in a per-core log, see `cores`; 0 if there is none, or if opening would fail. */
   lastLsn: number;
   /** Of all segment files. */
   bytes: number;
-  /** By file and offset; empty if all is well. */
+  /** Core by core, in the order of LSNs; empty if all is well. */
   faults: Fault[];
-  /** The rest of an interrupted write, which opening would cut off: never acknowledged, no fault. */
+  /** What an earlier repair has recorded as lost: no fault any more, but no entries either. */
+  lost: LostRange[];
+  /** The chains that have segments, ascending; one in a striped log. */
+  cores: {
+    /** The core that writes it; 0 in a striped log. */
+    core: number;
+    /** Its segment files that were read. */
+    segments: number;
+    /** Valid frames in it. */
+    frames: number;
+    /** User entries in them. */
+    entries: number;
+    /** Its first LSN. */
+    firstLsn: number;
+    /** Its last LSN that opening would recover; 0 if there is none, or if opening would fail. */
+    lastLsn: number;
+    /** It was sealed by a proper close. */
+    clean: boolean;
+    /** As below, for this chain. */
+    torn?: NonNullable<VerifyReport["torn"]>;
+  }[];
+  /** The rest of an interrupted write, which opening would cut off, in the first chain that has one: never acknowledged, no fault. */
   torn?: {
     /** Path of the segment file. */
     file: string;
@@ -105,130 +109,110 @@ export function verifyLog(directory: string | URL, options?: VerifyOptions): Pro
   return verifyLogOn(nodeStorage, directory, options);
 }
 
+/** A log as opening sees it, or why it refuses, and what is left of it in any case. */
+export function inspect(
+  storage: Storage,
+  directory: string,
+): { salvage: LogSalvage; live: boolean; recovered: RecoveredLog | undefined; refusal: CorewalError | undefined } {
+  requireLog(storage, directory);
+  let recovered: RecoveredLog | undefined;
+  let refusal: CorewalError | undefined;
+  let live: boolean;
+  try {
+    ({ found: recovered, live } = recoverForReading(storage, directory));
+  } catch (error) {
+    refusal = fromSystem(error, "verifying", directory) as CorewalError;
+    if (refusal.code === "COREWAL_NO_PERMISSION") throw refusal;
+    live = isLive(storage, directory);
+  }
+  // While somebody writes, the end of a chain is where he has promised it to be.
+  const promised = (chain: number): Live | "unknown" => {
+    const tail = recovered?.chains.find((found) => found.chain === chain)?.segments.at(-1);
+    return tail === undefined ? "unknown" : { number: tail.header.number, end: tail.endOffset };
+  };
+  const files = (): number =>
+    chainNumbers(storage, directory).reduce((sum, chain) => sum + segmentNumbers(storage, directory, chain).length, 0);
+  for (let attempt = 0; ; attempt++) {
+    const salvage = new LogSalvage(storage, directory, live ? promised : undefined);
+    // He may have begun a segment meanwhile: the mark of the one before would call it missing.
+    const moved = live && files() !== salvage.found.files.length;
+    if (!moved || attempt >= 10) return { salvage, live, recovered, refusal };
+  }
+}
+
 /** @internal */
 export async function verifyLogOn(storage: Storage, directory: string | URL, { onProgress }: VerifyOptions = {}): Promise<VerifyReport> {
   const path = directoryPath(directory);
-  requireLog(storage, path);
+  const { salvage, live, recovered, refusal } = inspect(storage, path);
   const report: VerifyReport = {
     ok: true,
-    live: false,
-    clean: false,
-    segments: 0,
+    live,
+    clean: recovered?.clean ?? false,
+    segments: salvage.found.files.length,
     frames: 0,
     entries: 0,
     firstLsn: 1,
     lastLsn: 0,
-    bytes: 0,
+    bytes: salvage.found.bytes,
     faults: [],
+    lost: [],
+    cores: [],
   };
-  try {
-    const { found, live } = recoverForReading(storage, path);
-    Object.assign(report, { live, clean: found.clean, lastLsn: found.lastLsn, ...(found.torn === undefined ? {} : { torn: found.torn }) });
-  } catch (error) {
-    report.faults.push(faultOf(error, path, "chain"));
-  }
-  // Recovery trusts footers; here every frame is read, and damage in one place does not hide the next.
-  let child: SegmentHeader | undefined;
-  const numbers = segmentNumbers(storage, path);
-  for (const number of numbers) {
-    onProgress?.(report.segments, numbers.length);
-    report.segments++;
-    try {
-      child = withFile(storage, path, number, (file, header) => {
-        verifySegment(file, header, child, report);
-        report.firstLsn = header.parentLastLsn + 1;
-        return header;
-      });
-    } catch (error) {
-      report.faults.push(
-        faultOf(error, segmentPath(path, { chain: 0, number }), codeOf(error) === "COREWAL_UNKNOWN_VERSION" ? "version" : "header"),
-      );
-      child = undefined;
-    }
-  }
-  report.faults = unique(report.faults).sort((a, b) => a.file.localeCompare(b.file) || a.offset - b.offset);
-  report.ok = report.faults.length === 0;
-  return report;
-}
-
-function faultOf(error: unknown, file: string, kind: Fault["kind"]): Fault {
-  const e = fromSystem(error, "verifying", file) as CorewalError;
-  return {
-    file: e.file ?? file,
-    offset: e.offset ?? 0,
-    lsn: e.lsn ?? 0,
-    kind: e.code === "COREWAL_CORRUPT" || e.code === "COREWAL_UNKNOWN_VERSION" ? kind : "io",
-    message: e.message,
-  };
-}
-
-/** Recovery and the full reading may meet the same fault: the more precise one stays. */
-function unique(faults: Fault[]): Fault[] {
-  const places = new Set<string>();
-  return faults.reverse().filter((f) => {
-    const place = `${f.file}:${f.offset}`;
-    return !places.has(place) && places.add(place);
-  });
-}
-
-function verifySegment(file: StorageFile, header: SegmentHeader, child: SegmentHeader | undefined, report: VerifyReport): void {
-  const size = file.size();
-  report.bytes += size;
-  const footer = readFooter(file, header);
-  // The next higher file may continue another segment than this one, if one in between is missing.
-  const ended = child?.parentNumber === header.number && child.parentSalt === header.salt;
-  const end = ended ? child?.parentEnd : footer?.endOffset;
-  const summary = emptySummary(header.parentLastLsn + 1);
-  const scanner = new SegmentScanner(file, header, Math.min(end ?? size, size));
-  const before = report.faults.length;
-  try {
-    for (;;) {
-      const frame = scanner.next();
-      if (frame !== undefined) {
-        addFrame(summary, scanner.facts(frame));
-        continue;
+  const counts = new Map<Salvage, { frames: number; entries: number }>();
+  for (const { chain, finding } of salvage.findings(onProgress)) {
+    if (finding.is === "fault") report.faults.push(finding.fault);
+    if (finding.is !== "frame") continue;
+    const { scanner, frame, facts } = finding;
+    const count = counts.get(chain) ?? { frames: 0, entries: 0 };
+    counts.set(chain, count);
+    count.frames++;
+    count.entries += facts.userEntries;
+    if (facts.userEntries === frame.header.entries) continue;
+    const entries: Entry[] = [];
+    decodeEntries(scanner.window, frame.at, frame.header, 1, Infinity, true, entries);
+    for (const entry of entries) {
+      if (entry.kind !== "lost") continue;
+      try {
+        report.lost.push(rangeIn(salvage.found.topology, chain.found.chain, decodeLost(entry)));
+      } catch (error) {
+        report.faults.push(faultAt(chain.found.chain, scanner.path, frame.offset, entry.lsn, "frame", (error as Error).message));
       }
-      // The end of an unsealed tail was judged by recovery already.
-      if (end === undefined || scanner.offset >= end) break;
-      report.faults.push({
-        file: file.path,
-        offset: scanner.offset,
-        lsn: scanner.nextLsn,
-        kind: "frame",
-        message: `damaged frame: ${WHAT[scanner.reason]}`,
-      });
-      if (!scanner.resync()) break;
     }
-  } finally {
-    scanner.close();
   }
-  report.frames += summary.frames;
-  report.entries += summary.entries;
-  if (footer !== undefined && report.faults.length === before && !agrees(footer, summary)) {
-    report.faults.push({
-      file: file.path,
-      offset: footer.endOffset,
-      lsn: footer.lastLsn,
-      kind: "footer",
-      message: "the footer does not say what the frames hold",
+  for (const chain of salvage.chains) {
+    const { chain: core, links } = chain.found;
+    if (links.length === 0) continue;
+    const found = recovered?.chains.find((one) => one.chain === core);
+    report.cores.push({
+      core,
+      segments: links.filter(({ content }) => content !== undefined).length,
+      ...(counts.get(chain) ?? { frames: 0, entries: 0 }),
+      firstLsn: (found?.segments[0]?.header.parentLastLsn ?? 0) + 1,
+      lastLsn: found?.lastLsn ?? 0,
+      clean: found?.clean ?? false,
+      ...(found?.torn === undefined ? {} : { torn: found.torn }),
     });
   }
-}
-
-function agrees(footer: SegmentSummary, found: SegmentSummary): boolean {
-  const keys = [
-    "firstLsn",
-    "lastLsn",
-    "frames",
-    "entries",
-    "payloadBytes",
-    "voidLsns",
-    "minTerm",
-    "maxTerm",
-    "minEpoch",
-    "maxEpoch",
-    "minTimeNs",
-    "maxTimeNs",
-  ] as const;
-  return keys.every((key) => footer[key] === found[key]);
+  const { cores } = report;
+  report.frames = cores.reduce((sum, { frames }) => sum + frames, 0);
+  report.entries = cores.reduce((sum, { entries }) => sum + entries, 0);
+  report.lastLsn = cores.find(({ core }) => core === 0)?.lastLsn ?? 0;
+  const torn = cores.find((core) => core.torn !== undefined)?.torn;
+  if (torn !== undefined) report.torn = torn;
+  // Those of missing chains were found last.
+  report.faults.sort((a, b) => a.core - b.core);
+  // Opening refuses what the full reading took for sound: that is a fault as well.
+  if (refusal !== undefined && report.faults.length === 0)
+    report.faults.push(
+      faultAt(
+        parseSegmentName(refusal.file?.split("/").at(-1) ?? "")?.chain ?? 0,
+        refusal.file ?? path,
+        refusal.offset ?? 0,
+        refusal.lsn ?? 0,
+        refusal.code === "COREWAL_UNKNOWN_VERSION" ? "version" : refusal.code === "COREWAL_CORRUPT" ? "chain" : "io",
+        refusal.message,
+      ),
+    );
+  report.ok = report.faults.length === 0;
+  return report;
 }

@@ -6,6 +6,7 @@
 import {
   BELL_LAZY,
   BELL_NONE,
+  CTL_CORE,
   CTL_RING_BYTES,
   CTL_STATE,
   KIND_DATA,
@@ -17,16 +18,20 @@ import {
   RING_FULL,
   RING_NOT_OPEN,
 } from "../assembly/layout.js";
+import { durableOf, isTimed, positionsOf } from "./banks.js";
 import { headIndex, type Core } from "./core.js";
 import { DurableWaits, type WaitsOwner } from "./durable-waits.js";
+import { advanceEpoch, currentEpoch } from "./epochs.js";
 import { bodyBytesOf, prepare, type Prepared } from "./entry.js";
 import { CorewalError, mistake, outOfRange } from "./errors.js";
 import { readFault } from "./fault.js";
 import type { Guest } from "./guest.js";
-import { Producer } from "./producer.js";
+import { vectorOf } from "./positions.js";
+import { OtherCores } from "./other-cores.js";
+import { Producer, type Clock } from "./producer.js";
 import { SpaceQueue, type QueueOwner } from "./space-queue.js";
-import type { Durability, Input, Wait, Writer, WriterOptions } from "./types.js";
-import { checkWait, KeepAlive, STRICTNESS, wordChange } from "./wait.js";
+import type { Durability, Input, Position, Wait, Writer, WriterOptions } from "./types.js";
+import { checkWait, KeepAlive, limitWait, STRICTNESS, wordChange } from "./wait.js";
 
 /** How a writer in the thread of an inline flusher gets things going: by doing them. */
 export interface LocalFlusher {
@@ -38,13 +43,18 @@ export interface LocalFlusher {
 const BLOCK_SLICE_MS = 100;
 
 export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
+  /** The bank with this thread's stripe. */
+  readonly bank: Core;
   readonly stripe: number;
   readonly settledByFlusher: boolean;
   private readonly producer: Producer;
+  private readonly others = new OtherCores(this);
   private readonly waits = new DurableWaits(this);
   private readonly queue: SpaceQueue;
   private readonly keepAlive = new KeepAlive();
   private last = 0;
+  /** Epochs that this thread is advancing. */
+  private barriers = 0;
   private ended = false;
   private closing: Promise<void> | undefined;
   private whenClosed: Promise<void> | undefined;
@@ -52,31 +62,37 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
 
   /** @throws CorewalError COREWAL_STALE_HANDLE, COREWAL_NO_STRIPE */
   constructor(
-    readonly core: Core,
+    core: Core,
     /** Thread id + 1. */
     owner: number,
     private readonly options: WriterOptions,
     private readonly local: LocalFlusher | undefined,
     private readonly release: () => void,
+    clock: Clock,
     /** Of the opener's thread only. */
     private readonly guest?: Guest,
   ) {
     this.queue = new SpaceQueue(this, options.fullTimeoutMs);
     this.settledByFlusher = local !== undefined;
+    this.bank = core;
     if (core.x.log_state() === LOG_POISONED) throw this.poison();
     if (core.x.log_state() !== LOG_OPEN) {
       throw new CorewalError("COREWAL_STALE_HANDLE", "the log of this handle is closed: open it again and pass on the new handle");
     }
-    this.producer = new Producer(core, owner);
+    this.producer = Producer.claim(core, owner, clock);
+    this.bank = this.producer.core;
     this.stripe = this.producer.stripe;
     local?.writers.add(this);
   }
 
+  get ownCore(): number {
+    return this.producer.number;
+  }
   get lastLsn(): number {
     return this.last;
   }
   get durableLsn(): number {
-    return this.core.x.log_durable_lsn();
+    return this.bank.x.log_durable_lsn();
   }
 
   // --- appending --------------------------------------------------------------------------------
@@ -88,7 +104,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
       if (lsn > 0) return lsn;
     }
     const prepared = prepare(input, this.options.maxEntryBytes);
-    return this.putBlocking([prepared], bodyBytesOf(prepared.payloadBytes), BELL_LAZY);
+    return this.putBlocking([prepared], this.sizeOf(prepared), BELL_LAZY);
   }
 
   append(input: Input, wait?: Wait): Promise<number> {
@@ -99,10 +115,15 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     }
     try {
       const prepared = prepare(input, this.options.maxEntryBytes);
-      return this.appendGroup([prepared], bodyBytesOf(prepared.payloadBytes), wait);
+      return this.appendGroup([prepared], this.sizeOf(prepared), wait);
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  /** What it takes in the ring, with its header and, in a per-core log, its time. */
+  private sizeOf({ payloadBytes }: Prepared): number {
+    return bodyBytesOf(payloadBytes + this.producer.timeBytes);
   }
 
   /** Plain bytes without detours. 0 or less: the long way tells why. */
@@ -118,7 +139,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     if (!Array.isArray(inputs)) throw mistake("COREWAL_INVALID_INPUT", "a batch is an array of inputs");
     if (inputs.length === 0) throw outOfRange("COREWAL_EMPTY", "a batch has at least one entry");
     const group = inputs.map((input) => prepare(input, this.options.maxEntryBytes));
-    const bodyBytes = group.reduce((sum, p) => sum + bodyBytesOf(p.payloadBytes), 0);
+    const bodyBytes = group.reduce((sum, p) => sum + this.sizeOf(p), 0);
     if (bodyBytes > this.options.maxBatchBytes) {
       throw outOfRange(
         "COREWAL_ENTRY_TOO_LARGE",
@@ -133,7 +154,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     checkWait(wait);
     const prepared = prepare(input, this.options.maxEntryBytes);
     if (this.queue.length > 0) this.queue.drainBlocking();
-    const lsn = this.putBlocking([prepared], bodyBytesOf(prepared.payloadBytes), BELL_NONE);
+    const lsn = this.putBlocking([prepared], this.sizeOf(prepared), BELL_NONE);
     // The opener's thread blocks anyway: if the flusher sleeps, it does the write itself.
     this.guest?.flush();
     if (this.durableLsn >= lsn) return lsn;
@@ -147,7 +168,17 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
 
   /** Blocks the thread until everything in the rings is durable. @throws CorewalError when poisoned, closed or too slow */
   protected flushBlocking(timeoutMs: number): void {
-    this.block(this.core.x.log_last_lsn(), timeoutMs);
+    const until = performance.now() + timeoutMs;
+    positionsOf(this.bank).forEach((lsn, core) => {
+      const left = Math.max(0, until - performance.now());
+      if (core === this.chain) this.block(lsn, left);
+      else this.others.block(core, lsn, left, this.local && (() => this.local!.pump()));
+    });
+  }
+
+  /** The chain that this thread's entries are in. */
+  private get chain(): number {
+    return this.bank.i32[CTL_CORE >> 2]!;
   }
 
   /** Resolves with the group's last LSN. */
@@ -179,7 +210,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
 
   /** Like put, but waits for space, blocking the thread. Returns the first LSN. */
   putBlocking(group: Prepared[], bodyBytes: number, bell: number): number {
-    const { x, i32 } = this.core;
+    const { x, i32 } = this.bank;
     const { onFull, fullTimeoutMs } = this.options;
     const since = performance.now();
     for (let asked = false; ; asked = true) {
@@ -198,9 +229,9 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
   }
 
   ready(): Promise<void> {
-    const { x } = this.core;
+    const { x } = this.bank;
     if (this.ended || x.log_state() !== LOG_OPEN) return Promise.reject(this.refusal(RING_NOT_OPEN));
-    const half = this.core.view.getInt32(CTL_RING_BYTES, true) / 2;
+    const half = this.bank.view.getInt32(CTL_RING_BYTES, true) / 2;
     if (this.queue.length === 0 && x.ring_used(this.stripe) <= half) return Promise.resolve();
     // Half a ring is free at the latest when everything up to now is durable.
     return this.sync({ durability: "sync" }).then(() => undefined);
@@ -220,43 +251,108 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     return STRICTNESS[asked] > STRICTNESS[this.options.durability] ? asked : this.options.durability;
   }
 
-  durable(lsn: number, wait?: Wait): Promise<void> {
+  durable(where: number | Position | number[], wait?: Wait): Promise<void> {
     try {
       checkWait(wait);
-      if (!Number.isInteger(lsn) || lsn < 0)
-        throw outOfRange("COREWAL_INVALID_INPUT", `an LSN is a positive whole number, not ${String(lsn)}`);
-      const { x } = this.core;
-      if (lsn <= x.log_durable_lsn()) return Promise.resolve();
-      if (lsn > x.log_last_lsn()) throw outOfRange("COREWAL_INVALID_INPUT", `no entry has LSN ${lsn} yet; the last is ${x.log_last_lsn()}`);
-      if (this.ended || x.log_state() !== LOG_OPEN) throw this.refusal(RING_NOT_OPEN);
-      this.waits.demand(lsn, this.strictest(wait) === "sync");
-      return this.waits.waitFor(lsn, undefined, wait);
+      const vector = vectorOf(where, isTimed(this.bank) ? "per-core" : "striped");
+      const now = positionsOf(this.bank);
+      vector.forEach((lsn, core) => {
+        if (!Number.isInteger(lsn) || lsn < 0)
+          throw outOfRange("COREWAL_INVALID_INPUT", `an LSN is a positive whole number, not ${String(lsn)}`);
+        if (lsn > (now[core] ?? 0))
+          throw outOfRange(
+            "COREWAL_INVALID_INPUT",
+            `no entry ${isTimed(this.bank) ? `of core ${core} ` : ""}has LSN ${lsn} yet; the last is ${now[core] ?? 0}`,
+          );
+      });
+      return this.allDurable(vector, wait);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
+  /** Until each chain is durable up to where the vector, whose LSNs were given out, says. */
+  private async allDurable(vector: number[], wait: Wait | undefined): Promise<void> {
+    const missing: [number, number][] = [];
+    vector.forEach((lsn, core) => {
+      if (lsn > durableOf(this.bank, core)) missing.push([core, lsn]);
+    });
+    if (missing.length === 0) return;
+    if (this.ended || this.bank.x.log_state() !== LOG_OPEN) throw this.refusal(RING_NOT_OPEN);
+    const immediate = this.strictest(wait) === "sync";
+    await Promise.all(
+      missing.map(([core, lsn]) => {
+        if (core !== this.chain) return this.others.durable(core, lsn, wait);
+        this.waits.demand(lsn, immediate);
+        return this.waits.waitFor<void>(lsn, undefined, wait);
+      }),
+    );
+  }
+
   async sync(wait?: Wait): Promise<number> {
     checkWait(wait);
-    if (this.ended || this.core.x.log_state() !== LOG_OPEN) throw this.refusal(RING_NOT_OPEN);
+    if (this.ended || this.bank.x.log_state() !== LOG_OPEN) throw this.refusal(RING_NOT_OPEN);
     await this.queue.drained(wait);
-    await this.durable(this.core.x.log_last_lsn(), { ...wait, durability: "sync" });
+    await this.allDurable(positionsOf(this.bank), { ...wait, durability: "sync" });
     return this.durableLsn;
+  }
+
+  positions(): number[] {
+    return positionsOf(this.bank);
+  }
+  durablePositions(): number[] {
+    return positionsOf(this.bank).map((_, core) => durableOf(this.bank, core));
+  }
+
+  get epoch(): number {
+    return currentEpoch(this.bank);
+  }
+
+  async advanceEpoch(wait?: Wait): Promise<number> {
+    checkWait(wait);
+    let given: CorewalError | undefined;
+    const done = limitWait(wait, undefined, (error) => (given = error));
+    this.barriers++;
+    this.changed();
+    try {
+      return await advanceEpoch({
+        core: this.bank,
+        check: () => {
+          if (given !== undefined) throw given;
+          if (this.ended || this.bank.x.log_state() !== LOG_OPEN) throw this.refusal(RING_NOT_OPEN);
+        },
+        pump:
+          this.local &&
+          (async () => {
+            this.local!.pump();
+            await new Promise(setImmediate);
+          }),
+      });
+    } finally {
+      this.barriers--;
+      this.changed();
+      done();
+    }
   }
 
   /** Resolves or rejects what the state of the log decides now; an inline flusher calls it after each step. */
   settle(): void {
     this.waits.settle();
+    this.others.settle();
     if (this.queue.length > 0) this.queue.arm();
   }
 
+  ask(lsn: number, immediate: boolean): void {
+    this.bank.x.ring_demand(this.stripe, lsn, immediate ? 1 : 0);
+  }
+
   changed(): void {
-    this.keepAlive.hold(!this.ended && (this.waits.size > 0 || this.queue.length > 0));
+    this.keepAlive.hold(!this.ended && (this.waits.size > 0 || this.others.size > 0 || this.queue.length > 0 || this.barriers > 0));
   }
 
   /** For those who follow the log in this thread; see Growth in read.ts. */
-  protected watch(lsn: number): { more: Promise<void>; cancel: () => void } {
-    return this.waits.watch(lsn);
+  protected watch(chain: number, lsn: number): { more: Promise<void>; cancel: () => void } {
+    return chain === this.chain ? this.waits.watch(lsn) : this.others.of(chain).waits.watch(lsn);
   }
 
   // --- the end ------------------------------------------------------------------------------------
@@ -265,12 +361,12 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     if (this.whenClosed === undefined) {
       this.whenClosed = new Promise((resolve, reject) => {
         this.closedNow = resolve;
-        const { i32, x } = this.core;
+        const { log, x } = this.bank;
         const watch = (): void => {
           const state = x.log_state();
           if (state === LOG_POISONED) reject(this.poison());
           else if (this.ended || state === LOG_CLOSED) resolve();
-          else void Promise.resolve(wordChange(i32, CTL_STATE >> 2, state)).then(watch);
+          else void Promise.resolve(wordChange(log.i32, CTL_STATE >> 2, state)).then(watch);
         };
         watch();
       });
@@ -289,11 +385,12 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
 
   private async closeOnce(): Promise<void> {
     try {
-      if (this.core.x.log_state() === LOG_OPEN && (this.queue.length > 0 || this.waits.size > 0 || this.last > this.durableLsn))
-        await this.sync();
+      const waiting = this.queue.length > 0 || this.waits.size > 0 || this.others.size > 0;
+      if (this.bank.x.log_state() === LOG_OPEN && (waiting || this.last > this.durableLsn)) await this.sync();
       // What was durable at once has woken nobody.
       this.waits.settle();
-      if (this.core.x.log_state() === LOG_POISONED) throw this.poison();
+      this.others.settle();
+      if (this.bank.x.log_state() === LOG_POISONED) throw this.poison();
     } finally {
       this.end();
     }
@@ -312,7 +409,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
     this.local?.writers.delete(this);
     this.keepAlive.close();
     this.release();
-    if (this.core.x.log_state() !== LOG_POISONED) this.closedNow?.();
+    if (this.bank.x.log_state() !== LOG_POISONED) this.closedNow?.();
   }
 
   // --- refusals -------------------------------------------------------------------------------------
@@ -337,7 +434,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
   }
 
   unknown(lsn: number): CorewalError {
-    const cause = readFault(this.core);
+    const cause = readFault(this.bank);
     return new CorewalError(
       "COREWAL_OUTCOME_UNKNOWN",
       `entry ${lsn} may or may not be durable: ${cause.message}. Reopen the log: recovery tells`,
@@ -346,7 +443,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
   }
 
   protected poison(): CorewalError {
-    const cause = readFault(this.core);
+    const cause = readFault(this.bank);
     return new CorewalError("COREWAL_POISONED", `the log stopped after a failure (${cause.message}): close it and open it again`, {
       cause,
       lsn: this.durableLsn,
@@ -355,7 +452,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
 
   /** Why a RING_* code refused the entry: nothing was written. */
   refusal(code: number): Error {
-    const state = this.core.x.log_state();
+    const state = this.bank.x.log_state();
     if (state === LOG_POISONED) return this.poison();
     if (this.ended) return new CorewalError("COREWAL_CLOSED", "this writer is closed");
     if (state === LOG_CLOSING || state === LOG_CLOSED) return new CorewalError("COREWAL_CLOSED", "the log is closed: open it again");

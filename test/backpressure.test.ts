@@ -24,12 +24,19 @@ const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1)
 const open = (options: LogOptions = {}, storage = new WatchedStorage()): Promise<Log> =>
   openInline(freshPath("full"), { ...SMALL, ...options }, { manual: true, storage });
 
-const coreOf = (log: Log): Core => (log as unknown as { core: Core }).core;
+const coreOf = (log: Log): Core => (log as unknown as { bank: Core }).bank;
 
 /** A writer in this thread that does not know that the flusher is in this thread, too: it waits as any other does. */
 function remoteWriter(log: Log, options: LogOptions): StripeWriter {
   const core = coreOf(log);
-  return new StripeWriter(core, threadId + 1, writerOptions(resolveOptions({ ...SMALL, ...options })), undefined, () => {});
+  return new StripeWriter(
+    core,
+    threadId + 1,
+    writerOptions(resolveOptions({ ...SMALL, ...options }), "striped"),
+    undefined,
+    () => {},
+    () => 0,
+  );
 }
 
 test("a full ring: append waits without blocking, first in first out, and nothing is lost", async () => {

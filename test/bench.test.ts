@@ -1,8 +1,10 @@
 // The bench runs, tiny, so that it does not rot. No figure is judged here: the machine is not quiet.
 
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { bench } from "../bench/measure.js";
+import { benchMerge } from "../bench/merge-measure.js";
 import { freshPath } from "./support/scratch.js";
 
 test("the bench measures everything that it names, and 8 + 100 bytes take 128 on disk, plus at most 1 %", async () => {
@@ -14,6 +16,14 @@ test("the bench measures everything that it names, and 8 + 100 bytes take 128 on
   assert.ok(report.reopen.medianMs > 0);
   const { bytesPerEntry } = report.onDisk;
   assert.ok(bytesPerEntry >= 128 && bytesPerEntry <= 128 * 1.01, `${bytesPerEntry} bytes`);
+});
+
+test("the merge bench reads what it wrote, and says how much memory that took", async () => {
+  const script = join(process.cwd(), "build/js/bench/merge-read.js");
+  const { figures } = await benchMerge({ entries: 3000, rounds: 1, directory: freshPath("bench-merge"), script });
+  assert.is(figures.length, 6);
+  for (const { name, entriesPerSecond, cold, maxRssBytes } of figures)
+    assert.ok(entriesPerSecond > 0 && cold > 0 && maxRssBytes > 2 ** 24, name);
 });
 
 test.run();

@@ -114,8 +114,9 @@ test("wrong use of every command: exit code 2 and a line that helps", async () =
     [["append", dir, "--workers", "two"], /--workers/],
     [["append", dir, "--workers"], /--workers/],
     [["append", dir, "--durability", "maybe"], /must be group, sync or async/],
-    [["append", dir, "--topology", "per-core"], /this version has striped only/],
-    [["append", dir, "--topology", "ring"], /must be striped/],
+    [["append", dir, "--topology", "ring"], /must be striped or per-core/],
+    [["dump", dir, "--to-time", "soon"], /a time is like/],
+    [["dump", dir, "--core", "-1"], /--core/],
     ...["0", "1.5", "x", "", "1e3", "9007199254740992", "-1"].flatMap((bad): [string[], RegExp][] => [
       [["dump", dir, "--from", bad], /--from/],
       [["dump", dir, "--to", bad], /--to/],
@@ -338,7 +339,7 @@ test("a reader of stdout that goes away ends dump quietly with 0", async () => {
 
 // --- verify and stat ------------------------------------------------------------------------------------------------
 
-const segmentsOf = (dir: string) => (JSON.parse(fine(["stat", dir, "--json"]).out) as { segments: { file: string }[] }).segments;
+const segmentsOf = (dir: string) => (JSON.parse(fine(["stat", dir, "--json"]).out) as { segments: { path: string }[] }).segments;
 
 test("verify: a sound log is 0, a damaged one 1 with file, offset, LSN and kind", () => {
   const dir = fresh();
@@ -352,7 +353,7 @@ test("verify: a sound log is 0, a damaged one 1 with file, offset, LSN and kind"
   assert.equal(sound["faults"], []);
   assert.match(fine(["verify", dir]).out, /^sound {2}2 entries, LSN 1 to 2 /);
 
-  const name = segmentsOf(dir)[0]!.file;
+  const name = segmentsOf(dir)[0]!.path;
   const file = existsSync(name) ? name : join(dir, name);
   const bytes = readFileSync(file);
   const at = bytes.indexOf("second");
@@ -407,9 +408,9 @@ test("after a crash in the middle of a write: the torn tail is reported, left ou
   }
   child.kill("SIGKILL");
   await new Promise((resolve) => child.on("close", resolve));
-  const { segments } = JSON.parse(fine(["stat", dir, "--json"]).out) as { segments: { file: string; endOffset: number }[] };
-  const { file, endOffset } = segments.at(-1)!;
-  const fd = openSync(file, "r+");
+  const { segments } = JSON.parse(fine(["stat", dir, "--json"]).out) as { segments: { path: string; endOffset: number }[] };
+  const { path, endOffset } = segments.at(-1)!;
+  const fd = openSync(path, "r+");
   writeSync(fd, Buffer.alloc(1000, 7), 0, 1000, endOffset);
   closeSync(fd);
 

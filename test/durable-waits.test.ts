@@ -20,7 +20,6 @@ function note(lastFsyncMs: number, settledByFlusher: boolean): Noted {
   const buffer = new SharedArrayBuffer(4096);
   const noted = { demands: [] as number[], changes: [] as number[] };
   const x: Partial<CoreExports> = {
-    ring_demand: (_stripe, lsn) => void noted.demands.push(lsn),
     log_state: () => LOG_OPEN,
     log_durable_lsn: () => 0,
   };
@@ -28,8 +27,8 @@ function note(lastFsyncMs: number, settledByFlusher: boolean): Noted {
   core.f64[STAT_FSYNC_MS_LAST >> 3] = lastFsyncMs;
   const refuse = (): Error => assert.unreachable() as never;
   const owner: WaitsOwner = {
-    core,
-    stripe: 0,
+    bank: core,
+    ask: (lsn) => void noted.demands.push(lsn),
     settledByFlusher,
     unknown: refuse,
     closedError: refuse,

@@ -122,4 +122,17 @@ test("wrong input is refused, and nothing was written", async () => {
   assert.ok(into.every((b) => b === 0));
 });
 
+test("fuzzing: holes that lead beyond what a number holds exactly are corrupt", async () => {
+  const firstLsn = 2 ** 53 - 2 ** 31;
+  const hole = (lsns: number): Buffer => {
+    const bytes = Buffer.concat([encodeEntries([new Uint8Array(8)], { firstLsn })]);
+    bytes[12] = 16;
+    bytes.set(u64(lsns), 16);
+    bytes.writeUInt32LE(crc(new Uint8Array(24), bytes.subarray(4), u64(firstLsn)));
+    return bytes;
+  };
+  assert.is(decodeEntries(hole(2 ** 31 - 1), { firstLsn })[0]!.kind, "void");
+  await refused(() => decodeEntries(hole(2 ** 31), { firstLsn }), "COREWAL_CORRUPT", /beyond 2\^53/);
+});
+
 test.run();

@@ -213,4 +213,31 @@ test("decodeCommit: every cut of a commit's value is an error, never other offse
   }
 });
 
+test("fuzzing: decodeCommit takes no bytes behind the names, no name twice, and none that is no UTF-8", () => {
+  const { value } = prepare({ kind: "commit", offsets: { a: 1n, b: 2n } }, 1000);
+  const wrong: [what: string, value: Uint8Array][] = [
+    ["a byte behind", Uint8Array.from([...(value as Uint8Array), 0])],
+    ["twice", Uint8Array.from(value as Uint8Array, (byte) => (byte === 0x62 ? 0x61 : byte))],
+    ["no UTF-8", Uint8Array.from(value as Uint8Array, (byte) => (byte === 0x62 ? 0xff : byte))],
+  ];
+  for (const [what, bytes] of wrong) {
+    const entry: Entry = { lsn: 1, term: 1, epoch: 0, core: 0, kind: "commit", timestampMs: 0, value: bytes };
+    assert.throws(
+      () => decodeCommit(entry),
+      (error: unknown) => codeOf(error) === "COREWAL_CORRUPT",
+      what,
+    );
+  }
+});
+
+test("decodeCommit: names of an object's own machinery are names like others", () => {
+  const offsets = Object.fromEntries(
+    ["__proto__", "toString", "hasOwnProperty", "constructor", "\ufeff", ""].map((n, i) => [n, BigInt(i)]),
+  );
+  const { value } = prepare({ kind: "commit", offsets }, 1000);
+  const decoded = decodeCommit({ lsn: 1, term: 1, epoch: 0, core: 0, kind: "commit", timestampMs: 0, value: value as Uint8Array });
+  assert.equal(Object.entries(decoded.offsets), Object.entries(offsets));
+  assert.is(Object.keys(offsets).length, 6);
+});
+
 test.run();

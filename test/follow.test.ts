@@ -175,7 +175,7 @@ test("the flusher's death ends a waiting follower with the cause", async () => {
   await log.append("durable");
   const { seen, ended } = follow(log);
   await until(() => seen.length === 1, "the first entry");
-  await (log as unknown as { parts: { worker: { terminate(): Promise<void> } } }).parts.worker.terminate();
+  await (log as unknown as { parts: { workers: [{ terminate(): Promise<void> }] } }).parts.workers[0].terminate();
   await refused(ended, "COREWAL_POISONED");
   await log.close().catch(() => {});
 });

@@ -7,7 +7,8 @@ import * as assert from "uvu/assert";
 import * as layout from "../assembly/layout.js";
 import { windowCore } from "../src/core.js";
 import { decodeCommit } from "../src/entry.js";
-import { emptySummary, encodeSegmentHeader, seal, type SegmentHeader, type SegmentSummary } from "../src/segment.js";
+import { seal } from "../src/footer.js";
+import { emptySummary, encodeSegmentHeader, type SegmentHeader, type SegmentSummary } from "../src/segment.js";
 import type { Entry } from "../src/types.js";
 import { verifyLogOn } from "../src/verify.js";
 import { DIRECTORY, Fixed, readAll } from "./support/fixed-log.js";
@@ -90,15 +91,25 @@ for (const { name, make } of CASES) {
     const fixed = new Fixed(goldenFiles(name));
     const readOnly = await fixed.readOnly();
     assert.is(readOnly.recovery.clean, independent.answer === "clean");
-    assert.ok(readOnly.durableLsn >= independent.promise && readOnly.durableLsn <= independent.lastLsn);
-    assert.equal((await readAll(readOnly, true)).map(ours), independent.entries.filter((e) => e.lsn <= readOnly.durableLsn).map(plain));
+    assert.is(readOnly.recovery.completeEpoch, independent.complete - 1);
+    const chainOf = ({ stripe }: ReadEntry): number => (independent.topology === "per-core" ? stripe : 0);
+    for (const { chain, promise, lastLsn } of independent.chains) {
+      const { durableLsn } = readOnly.core(chain);
+      assert.ok(durableLsn >= promise && durableLsn <= lastLsn);
+    }
+    const durable = independent.entries.filter((e) => e.lsn <= readOnly.core(chainOf(e)).durableLsn);
+    assert.equal((await readAll(readOnly, true)).map(ours), durable.map(plain));
     await readOnly.close();
     const report = await verifyLogOn(fixed.storage, DIRECTORY, {});
     assert.equal(report.faults, []);
     assert.is(fixed.storage.changes, 0, "a read-only open changed something");
 
     const log = await fixed.open();
-    assert.is(log.recovery.lastLsn, independent.lastLsn);
+    assert.is(log.recovery.completeEpoch, independent.complete - 1);
+    assert.equal(
+      log.recovery.cores.map(({ core, lastLsn }) => [core, lastLsn]),
+      independent.chains.map(({ chain, lastLsn }) => [chain, lastLsn]),
+    );
     const entries = await readAll(log, true);
     assert.equal(entries.map(ours), independent.entries.map(plain));
     for (const entry of entries.filter((e) => e.kind === "commit")) {
@@ -181,6 +192,7 @@ test("FORMAT.md's tables of frame header, entry and kinds are the constants of l
     FRAME_CRC,
     FRAME_BYTES,
     FRAME_ENTRIES,
+    FRAME_DURABLE_EPOCH,
     FRAME_FIRST_LSN,
     FRAME_DURABLE_LSN,
     FRAME_TERM,
@@ -194,6 +206,7 @@ test("FORMAT.md's tables of frame header, entry and kinds are the constants of l
     "frame checksum": FRAME_CRC,
     bytes: FRAME_BYTES,
     entries: FRAME_ENTRIES,
+    "durable epoch": FRAME_DURABLE_EPOCH,
     "first LSN": FRAME_FIRST_LSN,
     "durable LSN": FRAME_DURABLE_LSN,
     term: FRAME_TERM,
@@ -211,7 +224,7 @@ test("FORMAT.md's tables of frame header, entry and kinds are the constants of l
     stripe: layout.ENTRY_STRIPE,
     zero: layout.ENTRY_RESERVED,
   });
-  for (const kind of ["data", "put", "delete", "commit", "void"] as const) {
+  for (const kind of ["data", "put", "delete", "commit", "void", "lost", "epoch"] as const) {
     const [, number] = new RegExp(`^\\| *(\\d+) *\\| *${kind} *\\|`, "m").exec(FORMAT)!;
     assert.is(Number(number), layout[`KIND_${kind.toUpperCase()}` as keyof typeof layout], kind);
   }
@@ -220,6 +233,7 @@ test("FORMAT.md's tables of frame header, entry and kinds are the constants of l
 const HEADER: SegmentHeader = {
   logId: Uint8Array.from({ length: 16 }, (_, i) => i + 1),
   salt: 0x0807060504030201n,
+  topology: "per-core",
   chain: 7,
   number: 11,
   parentNumber: 12,
@@ -233,6 +247,8 @@ const HEADER: SegmentHeader = {
   segmentBytes: 20,
   provenEnd: 21,
   provenLsn: 22,
+  cutsParent: false,
+  marks: { epoch: 41, complete: 42, chains: [0, 9] },
 };
 
 test("FORMAT.md's tables of preamble and segment header are what is written", () => {
@@ -243,7 +259,9 @@ test("FORMAT.md's tables of preamble and segment header are what is written", ()
   const u64 = (name: string): bigint => v.getBigUint64(at[name]!, true);
   assert.equal(bytes.slice(at["log id"], at["log id"]! + 16), HEADER.logId);
   assert.is(u64("salt"), HEADER.salt);
+  assert.is(v.getUint32(at["topology"]!, true), 1);
   assert.is(v.getUint32(at["chain"]!, true), 7);
+  checkMarks(bytes, at["marks"]!);
   ["number", "parent number", "parent salt", "parent end", "parent last LSN", "term", "epoch", "created"].forEach((name, i) =>
     assert.is(u64(name), BigInt(11 + i), name),
   );
@@ -252,6 +270,13 @@ test("FORMAT.md's tables of preamble and segment header are what is written", ()
   assert.is(v.getUint32(at["header checksum"]!, true), crc(bytes.slice(48, 56), new Uint8Array(8), bytes.slice(0, 252)));
   assert.is(v.getUint32(28, true), crc(new Uint8Array(16), bytes.slice(0, 28)));
 });
+
+function checkMarks(bytes: Uint8Array, from: number): void {
+  const v = new DataView(bytes.buffer);
+  const at = offsets(gapless("Marks", 0, 56));
+  ["epoch", "complete"].forEach((name, i) => assert.is(v.getBigUint64(from + at[name]!, true), BigInt(41 + i), name));
+  assert.equal([...bytes.slice(from + at["chains"]!, from + at["chains"]! + 3)], [1, 2, 0]);
+}
 
 test("FORMAT.md's tables of trailer and mark are what is written", () => {
   const storage = new MemoryStorage();
@@ -271,6 +296,7 @@ test("FORMAT.md's tables of trailer and mark are what is written", () => {
       minTimeNs: 13n,
       maxTimeNs: 14n,
     },
+    marks: HEADER.marks,
     index: [1, 2, 3, 4, 5].map((n) => [n, n * 100]),
   };
   seal(file, HEADER, 1024, summary, { number: 77, salt: 78n });
@@ -281,6 +307,7 @@ test("FORMAT.md's tables of trailer and mark are what is written", () => {
   assert.is(bytes.length, t + 192 + 64);
   const at = offsets(gapless("Trailer", 0, 192));
   assert.is(v.getUint32(t + at["count"]!, true), 5);
+  checkMarks(bytes, t + at["marks"]!);
   assert.is(v.getBigUint64(t + at["end offset"]!, true), 1024n);
   assert.is(v.getBigUint64(t + at["number"]!, true), 11n);
   const names = [

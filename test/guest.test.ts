@@ -6,7 +6,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openLogWith } from "../src/log.js";
 import { openLog, verifyLog } from "../src/index.js";
-import { environment, WatchedStorage } from "./support/environment.js";
+import { environment, systemError, WatchedStorage } from "./support/environment.js";
 import { endSoon, readAll, refused, texts, until } from "./support/expect.js";
 import { freshPath } from "./support/scratch.js";
 
@@ -34,6 +34,26 @@ test("invariant 1: when appendSync returns after a write of its own, an fsync of
     Array.from({ length: 400 }, (_, i) => `entry ${i + 1}`),
   );
   await log.close();
+});
+
+test("a file of the guest's that cannot be closed keeps close() from nothing: it is fsynced, and the lock goes back", async () => {
+  const storage = new WatchedStorage();
+  const directory = freshPath("guest-close");
+  const log = await openLogWith(directory, { ...SMALL }, environment({ storage }));
+  let lsn = 0;
+  while (storage.count("write") === 0) lsn = log.appendSync("until the guest has a file");
+  let refusals = 0;
+  storage.before = ({ what }) => {
+    if (what !== "close") return;
+    refusals++;
+    throw systemError("EIO");
+  };
+  await log.close();
+  assert.is(refusals, 1);
+  const again = await openLog(directory);
+  assert.ok(again.recovery.clean);
+  assert.is(again.recovery.lastLsn, lsn);
+  await again.close();
 });
 
 test("with other writers, rotations and rests in between: every entry once, in order, and the footers agree", async () => {

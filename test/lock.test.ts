@@ -1,7 +1,7 @@
 // Invariant 10: one writing process. Real processes race for real lock files.
 
 import { spawn } from "node:child_process";
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -237,9 +237,29 @@ test("invariant 10: owners that cannot be seen from here are refused with instru
 test("invariant 10: a damaged lock file is refused with instructions", async () => {
   const directory = freshDirectory("damaged");
   const file = plant(directory, {});
-  writeFileSync(file, "H{");
-  const error = await refused(openLog(directory), "COREWAL_LOCKED", /unreadable lock file/);
-  assert.ok(error.message.includes(`remove ${file}`), error.message);
+  const owner = inspectLock(directory).owner;
+  for (const text of [
+    "H{",
+    "Hnull",
+    "H[]",
+    "H{}",
+    'H{"pid":"1"}',
+    "H" + JSON.stringify({ ...owner, pid: -1 }),
+    "H" + JSON.stringify({ ...owner, pid: 2 ** 31 }),
+  ]) {
+    writeFileSync(file, text);
+    const error = await refused(openLog(directory), "COREWAL_LOCKED", /unreadable lock file/);
+    assert.ok(error.message.includes(`remove ${file}`), error.message);
+  }
+});
+
+test("fuzzing: behind the last number that a name can hold nobody tries for ever", async () => {
+  const directory = freshDirectory("numbers");
+  const file = plant(directory, {}, "R");
+  const last = `${directory}/corewal.lock.9999999999`;
+  renameSync(file, last);
+  const error = await refused(openLog(directory), "COREWAL_LOCKED", /used up/);
+  assert.ok(error.message.includes(`remove ${last}`), error.message);
 });
 
 test("invariant 10: a pid that was used again, and a lock from before the last boot, keep nobody out", async () => {

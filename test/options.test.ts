@@ -21,6 +21,7 @@ const NUMBERS: Partial<Record<keyof LogOptions, [number, number, "whole" | "powe
   segmentBytes: [16_384, 1024 * MiB, "whole"],
   ringBytes: [4096, 256 * MiB, "power of two"],
   stripes: [1, 256, "whole"],
+  flusherThreads: [1, 16, "whole"],
   maxEntryBytes: [1, 2 * MiB - 54, "whole"],
   maxBatchBytes: [1, 2 * MiB - 54, "whole"],
   fullTimeoutMs: [1, 3_600_000, "any"],
@@ -31,18 +32,20 @@ const NUMBERS: Partial<Record<keyof LogOptions, [number, number, "whole" | "powe
 };
 
 const CHOICES: Partial<Record<keyof LogOptions, unknown[]>> = {
-  topology: ["striped"],
+  topology: ["striped", "per-core"],
   durability: ["sync", "group", "async"],
   flusher: ["worker", "inline"],
   onFull: ["wait", "fail"],
   readOnly: [true, false],
   createIfMissing: [true, false],
+  onCorruption: ["fail", "truncate", "skip"],
 };
 
 const DEFAULTS: ResolvedOptions = {
-  topology: "striped",
+  topology: undefined,
   durability: "group",
   flusher: "worker",
+  flusherThreads: 1,
   maxDelayMs: 0,
   maxBytes: MiB,
   flushIntervalMs: 100,
@@ -58,6 +61,7 @@ const DEFAULTS: ResolvedOptions = {
   exitTimeoutMs: 5000,
   readOnly: false,
   createIfMissing: true,
+  onCorruption: "fail",
   frameAlign: 64,
 };
 

@@ -3,12 +3,13 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { CorewalError } from "../src/errors.js";
-import { ABANDON } from "../src/log.js";
-import { judge } from "../src/recover.js";
+import { ABANDON, PUMP } from "../src/log.js";
+import { recoverForReading } from "../src/read-only.js";
+import { judge } from "../src/recover-chain.js";
 import type { Log } from "../src/types.js";
 import { verifyLogOn } from "../src/verify.js";
 import { killed, name, Damage, TABLE, type Expected } from "./support/damaged-logs.js";
-import { appendEach, DIRECTORY, drive, Fixed, readAll } from "./support/fixed-log.js";
+import { appendEach, DIRECTORY, drive, Fixed, readAll, SMALL } from "./support/fixed-log.js";
 import { loseLsns, type Files } from "./support/golden-cases.js";
 import { crc, readLog, type ReadEntry } from "./support/independent-reader.js";
 
@@ -26,22 +27,50 @@ test("invariant 4: judge, all combinations", () => {
   for (const continued of [false, true]) {
     for (const sealed of [false, true]) {
       for (const promise of [0, 6, 7, 8, 2 ** 40]) {
-        for (const provenEnd of [0, 256, 511, 512, 513, 2 ** 40]) {
-          const proven = promise >= 7 || provenEnd > 512;
+        for (const [provenEnd, promisedEpoch] of [0, 256, 511, 512, 513, 2 ** 40].flatMap((end) =>
+          [0, 3, 4].map((epoch) => [end, epoch] as const),
+        )) {
+          const proven = promise >= 7 || promisedEpoch > 3 || provenEnd > 512;
           const [, , , expected] = rows.find(
             ([c, p, s]) => (c ?? continued) === continued && (p ?? proven) === proven && (s ?? sealed) === sealed,
           )!;
           assert.is(
-            judge({ sealed, continued, expectedLsn: 7, promise, provenEnd, validEnd: 512 }),
+            judge({ sealed, continued, expectedLsn: 7, promise, epoch: 3, promisedEpoch, provenEnd, validEnd: 512 }),
             expected,
-            JSON.stringify({ sealed, continued, promise, provenEnd }),
+            JSON.stringify({ sealed, continued, promise, promisedEpoch, provenEnd }),
           );
           combinations++;
         }
       }
     }
   }
-  assert.is(combinations, 120);
+  assert.is(combinations, 360);
+});
+
+test("a log that is written while it is opened for reading is no damaged one", async () => {
+  const files = await killed();
+  const { frames } = readLog(files).segments[0]!;
+  const { storage } = new Fixed(files);
+  const open = storage.open.bind(storage);
+  // The end is read twice: for frames, then for promises behind them. Meanwhile the last three frames come.
+  let written = frames[1]!.offset;
+  storage.open = (path) => {
+    const file = open(path);
+    const read = file.read.bind(file);
+    file.read = (into, offset) => {
+      const bytes = read(into, offset);
+      if (into.length > 256) {
+        into.fill(0, Math.max(0, written - offset));
+        written = Infinity;
+      }
+      return bytes;
+    };
+    return file;
+  };
+  const { found } = recoverForReading(storage, DIRECTORY, () => true);
+  assert.is(written, Infinity);
+  assert.is(found.chains[0]!.lastLsn, 3, "what is promised: the last frame is covered by nothing yet");
+  assert.is(found.clean, false);
 });
 
 // --- damaged logs -----------------------------------------------------------------------------------------
@@ -242,6 +271,60 @@ test("ancestor B: a position past the end, and a batch, are not read in part", a
     assert.ok(lsns.length === 1 || lsns.length === 4, `cut at ${at}: ${lsns.join(", ")}`);
     assert.is(await again.get(99), undefined);
   }
+});
+
+test("the last entry is proven while the log is idle, also where its frame fills the segment to the end", async () => {
+  for (const left of [0, 8, 64, 120, 128]) {
+    const fixed = new Fixed();
+    const log = await fixed.open({ ringBytes: 8192 });
+    // Header of the frame, of the entry, and their padding.
+    const append = (frameBytes: number): Promise<number[]> => appendEach(fixed, log, ["x".repeat(frameBytes - 80)]);
+    while (log.stats().segment.offset < 13_000) await append(1024);
+    await append(SMALL.segmentBytes! - log.stats().segment.offset - left);
+    assert.is(log.stats().segment.number, 1);
+    fixed.nowMs += 1000;
+    log[PUMP]();
+    const { promise, lastLsn, segments } = readLog(fixed.files);
+    assert.is(promise, lastLsn, `${left} bytes left`);
+    assert.is(segments.length, 1);
+    await append(100);
+    log[ABANDON]();
+    assert.is(readLog(fixed.files).answer, "torn");
+    await (await fixed.open()).close();
+    assert.is(readLog(fixed.files).lastLsn, lastLsn + 1);
+  }
+});
+
+test("fuzzing: a striped log has no other chains: whatever has such a name is none of it, and nothing is written beside", async () => {
+  const fixed = new Fixed(await killed());
+  const files = fixed.files;
+  files.set("001-0000000001.wal", files.get(name(1))!);
+  for (const found of [files, new Map([["001-0000000001.wal", files.get(name(1))!]])]) {
+    const machine = new Fixed(found);
+    await refused(machine, { code: "COREWAL_CORRUPT", file: "001-0000000001.wal" });
+    assert.equal(
+      (await verifyLogOn(machine.storage, DIRECTORY)).faults.map(({ kind }) => kind),
+      ["chain"],
+    );
+    assert.is(readLog(found).answer, "corrupt");
+  }
+});
+
+test("fuzzing: behind the last number that a name can hold no segment is begun", async () => {
+  const d = new Damage(await killed(), new Map());
+  d.header(1, (v) => v.setBigUint64(64, 9_999_999_999n, true));
+  const fixed = new Fixed(new Map([[name(9_999_999_999), d.bytes(1)]]));
+  matches(await failure(fixed.open()), { code: "COREWAL_LSN_EXHAUSTED" });
+  assert.equal([...fixed.files.keys()], [name(9_999_999_999)]);
+});
+
+test("fuzzing: a log with the highest term can be read, and is not opened for writing again", async () => {
+  const d = new Damage(await killed(), new Map());
+  d.header(1, (v) => v.setBigUint64(104, 2n ** 53n - 1n, true));
+  const fixed = new Fixed(d.files);
+  assert.is((await readAll(await fixed.readOnly())).length, 4);
+  matches(await failure(fixed.open()), { code: "COREWAL_LSN_EXHAUSTED" });
+  assert.equal(fixed.files, d.files);
 });
 
 test.run();

@@ -186,9 +186,9 @@ const LACKS: {
   {
     runtime: "node22",
     args: () => ["--experimental-permission", "--allow-fs-read=*", "--allow-fs-write=*"],
-    made: true, // and so the first thing that fails is the thread
-    code: "COREWAL_UNSUPPORTED",
-    words: /--allow-worker.*flusher: "inline"/s,
+    made: true, // and so the first thing that fails is the fsync of the lock
+    code: "COREWAL_NO_PERMISSION",
+    words: /without --permission/,
   },
 ];
 

@@ -1,10 +1,13 @@
 // The stripe protocol of the module as it ships, under every order of its threads' accesses that few preemptions make,
 // and under random ones (schedules.ts; more of both in .ci/run).
 
+import { spawnSync } from "node:child_process";
+import { dirname, join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Explorer } from "./schedules/explore.js";
-import { SCENARIOS } from "./schedules/scenarios.js";
+import { PLANTED, SCENARIOS } from "./schedules/scenarios.js";
+import { here } from "./support/runtimes.js";
 
 const RANDOM_SCHEDULES = 2000;
 
@@ -28,6 +31,23 @@ test("random schedules of random scenarios", () => {
     const found = explorer.chance(seed);
     assert.is(found, undefined, `${found?.failure}\nreplay: npm run schedules -- --seed ${seed} --runs 1 --trace`);
   }
+});
+
+test("a planted bug is found, and the line that its failure prints replays it", () => {
+  assert.match(new Explorer().exhaust(PLANTED, 2).found!.failure, "lost doorbell");
+  const script = join(dirname(process.argv[1]!), "schedules.js");
+  const command = (args: string[]): { status: number | null; stdout: string; stderr: string } =>
+    spawnSync(here.command, [...here.args, script, ...args], { encoding: "utf8" });
+  const search = command(["--scenario", PLANTED.name, "--seconds", "0"]);
+  assert.is(search.status, 1);
+  const line = /replay: npm run schedules -- --scenario "(.*)" --schedule "(.*)" --trace/.exec(search.stdout)!;
+  const replayed = command(["--scenario", line[1]!, "--schedule", line[2]!, "--trace"]);
+  assert.is(replayed.status, 1);
+  const failure = /^planted bug: .*$/m.exec(search.stdout)![0];
+  assert.match(replayed.stdout, failure);
+  assert.match(replayed.stderr, "flusher: waits on SLEEP");
+  // Another schedule of the same scenario is fine.
+  assert.is(new Explorer().replay(PLANTED, ""), undefined);
 });
 
 test.run();

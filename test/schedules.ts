@@ -5,7 +5,7 @@
 
 import { parseArgs } from "node:util";
 import { Explorer, type Found } from "./schedules/explore.js";
-import { SCENARIOS } from "./schedules/scenarios.js";
+import { PLANTED, SCENARIOS, type Scenario } from "./schedules/scenarios.js";
 
 const { values } = parseArgs({
   options: {
@@ -13,7 +13,7 @@ const { values } = parseArgs({
     seed: { type: "string" },
     runs: { type: "string" },
     preemptions: { type: "string", default: "2" },
-    scenario: { type: "string" },
+    scenario: { type: "string", multiple: true },
     schedule: { type: "string" },
     trace: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
@@ -25,9 +25,17 @@ const trace = values.trace ? (text: string): void => console.error(`  ${text}`) 
 const began = performance.now();
 const elapsed = (): number => (performance.now() - began) / 1000;
 const say = (text: string): void => void (values.json || console.log(text));
-const named = SCENARIOS.filter(({ name }) => values.scenario === undefined || name === values.scenario);
-if (named.length === 0)
-  throw new Error(`there is no scenario ${values.scenario}; there are ${SCENARIOS.map(({ name }) => name).join(", ")}`);
+const named = values.scenario?.map((wanted) => known(wanted)) ?? SCENARIOS;
+let passed = 0;
+
+function known(wanted: string): Scenario {
+  const all = [...SCENARIOS, PLANTED];
+  const scenario = all.find(({ name }) => name === wanted);
+  if (scenario === undefined) throw new Error(`there is no scenario ${wanted}; there are ${all.map(({ name }) => name).join(", ")}`);
+  return scenario;
+}
+
+const replayOf = ({ scenario, schedule }: Found): string => `--scenario "${scenario}" --schedule "${schedule}" --trace`;
 
 /** What failed, and the arguments that replay it. */
 function find(): { found: Found; replay: string } | undefined {
@@ -35,22 +43,23 @@ function find(): { found: Found; replay: string } | undefined {
   const runs = values.runs === undefined ? Infinity : Number(values.runs);
   if (values.schedule !== undefined) {
     const failure = explorer.replay(named[0]!, values.schedule, trace);
-    const { name } = named[0]!;
-    return failure === undefined
-      ? undefined
-      : {
-          found: { failure, scenario: name, schedule: values.schedule },
-          replay: `--scenario "${name}" --schedule "${values.schedule}" --trace`,
-        };
+    explorer.schedules++;
+    if (failure === undefined) return undefined;
+    const found = { failure, scenario: named[0]!.name, schedule: values.schedule };
+    return { found, replay: replayOf(found) };
   }
   if (values.runs === undefined) {
     // Few preemptions first: most bugs need one or two.
-    for (let preemptions = 0; preemptions <= Number(values.preemptions); preemptions++) {
+    const most = Number(values.preemptions);
+    for (let preemptions = 0; preemptions <= most; preemptions++) {
       for (const scenario of named) {
-        const { found, schedules } = explorer.exhaust(scenario, preemptions);
-        if (found !== undefined) return { found, replay: `--scenario "${found.scenario}" --schedule "${found.schedule}" --trace` };
-        if (preemptions === Number(values.preemptions))
-          say(`${scenario.name.padEnd(14)} ${String(schedules).padStart(9)} schedules: all with up to ${preemptions} preemptions`);
+        const { found, schedules, states } = explorer.exhaust(scenario, preemptions);
+        if (found !== undefined) return { found, replay: replayOf(found) };
+        if (preemptions < most) continue;
+        passed++;
+        say(
+          `${scenario.name.padEnd(14)} ${String(schedules).padStart(9)} schedules, ${String(states).padStart(9)} states: all with up to ${most} preemptions`,
+        );
       }
     }
     say(`${explorer.schedules} schedules in ${elapsed().toFixed(1)} s`);
@@ -60,7 +69,11 @@ function find(): { found: Found; replay: string } | undefined {
     const found = explorer.chance(first + run, trace);
     if (found !== undefined) return { found, replay: `--seed ${first + run} --runs 1 --trace` };
   }
-  say(`seeds ${first} to ${first + explorer.schedules - before - 1}: ${explorer.schedules - before} random schedules`);
+  const random = explorer.schedules - before;
+  if (random > 0) {
+    passed++;
+    say(`seeds ${first} to ${first + random - 1}: ${random} random schedules`);
+  }
   return undefined;
 }
 
@@ -70,4 +83,6 @@ const { schedules, machine } = explorer;
 if (values.json) console.log(JSON.stringify({ failure: failed?.found.failure, replay: failed?.replay, seconds, schedules }));
 say(`${schedules} schedules, ${machine.steps} steps in ${seconds.toFixed(1)} s, ${(schedules / seconds).toFixed(0)} schedules a second`);
 if (failed !== undefined) say(`\n${failed.found.scenario}: ${failed.found.failure}\nreplay: npm run schedules -- ${failed.replay}`);
-process.exitCode = failed === undefined ? 0 : 1;
+// Each scenario is a test, and all random schedules together are one.
+say(`${passed} passed, ${failed === undefined ? 0 : 1} failed`);
+process.exitCode = failed === undefined && schedules > 0 ? 0 : 1;

@@ -275,8 +275,9 @@ test("short writes, ENOSPC after a part, EIO", () => {
   const count = short.write(new Uint8Array(100), 0);
   assert.ok(count > 0 && count < 100);
   const results = outcomes((seed) => {
-    const disk = make(seed, {}, { noSpace: 1 });
+    const disk = make(seed);
     const file = disk.create(PATH);
+    disk.faults.noSpace = 1;
     return codeOf(() => file.write(new Uint8Array(100), 0)) ?? "a part";
   });
   assert.equal([...results.keys()].sort(), ["ENOSPC", "a part"]);
@@ -325,6 +326,231 @@ test("a failed fsync of the directory keeps what waits", () => {
     return `${seed % 2} ${disk.list(DIRECTORY).join()}`;
   });
   assert.equal([...seen.keys()].sort(), ["0 file", "1 ", "1 file"]);
+});
+
+test("files survive a power loss in any order: the later write without the earlier one, and the other way round", () => {
+  const kinds: string[] = [];
+  const seen = outcomes((seed) => {
+    const disk = new SimulatedDisk(new Random(seed), { eachFile: seed % 2 === 0 }, (kind) => kinds.push(kind));
+    disk.makeDirectory(DIRECTORY);
+    const files = ["/d/a", "/d/b"].map((path) => disk.create(path));
+    for (const file of files) {
+      file.write(new Uint8Array(512).fill(1), 0);
+      file.sync();
+    }
+    disk.syncDirectory(DIRECTORY);
+    for (const file of files) file.write(new Uint8Array(512).fill(2), 0);
+    disk.reboot();
+    return `${contents(disk, "/d/a")[0]}${contents(disk, "/d/b")[0]}`;
+  });
+  assert.equal([...seen.keys()].sort(), ["11", "12", "21", "22"]);
+  assert.is(kinds.filter((kind) => kind === "changes of different files and names kept out of order").length, seen.get("12"));
+});
+
+test("each file has a chance of its own: all of a long one, and nothing of another", () => {
+  const run = (eachFile: boolean): number =>
+    outcomes((seed) => {
+      const disk = make(seed, { eachFile });
+      const files = ["/d/a", "/d/b"].map((path) => disk.create(path));
+      for (const file of files) {
+        file.truncate(32768);
+        file.sync();
+      }
+      disk.syncDirectory(DIRECTORY);
+      for (const file of files) file.write(new Uint8Array(32768).fill(2), 0);
+      disk.reboot();
+      return ["/d/a", "/d/b"].map((path) => contents(disk, path).every((byte) => byte === 2)).join();
+    }).get("true,false") ?? 0;
+  assert.is(run(false), 0);
+  assert.ok(run(true) > 10);
+});
+
+test("a lost sector may hold noise, what another file held there, or a deleted one", () => {
+  const litter = (options: Partial<DiskOptions>): string[] =>
+    [
+      ...outcomes((seed) => {
+        const disk = make(seed, options);
+        for (const [name, value] of [
+          ["other", 3],
+          ["deleted", 4],
+        ] as const) {
+          const file = disk.create(`/d/${name}`);
+          file.write(new Uint8Array(512).fill(value), 0);
+          file.sync();
+        }
+        durableFile(disk, 512);
+        disk.remove("/d/deleted");
+        disk.syncDirectory(DIRECTORY);
+        // Changed again, so that its blocks are at hand.
+        disk.open("/d/other", "write").write(new Uint8Array(1), 600);
+        disk.open(PATH, "write").write(new Uint8Array(512).fill(2), 0);
+        disk.reboot();
+        const bytes = contents(disk);
+        return bytes.every((byte) => byte === bytes[0]) ? String(bytes[0]) : "noise";
+      }).keys(),
+    ].sort();
+  assert.equal(litter({ garbage: true }), ["1", "2", "3", "4", "noise"]);
+  assert.equal(litter({}), ["1", "2"]);
+  // The sector held something that was synced.
+  assert.equal(litter({ garbageInUnused: true }), ["1", "2"]);
+});
+
+test("garbage in what was unused: a new sector may hold it, whether or not the size arrived", () => {
+  const seen = outcomes((seed) => {
+    const disk = make(seed, { garbageInUnused: true });
+    durableFile(disk, 512);
+    disk.open(PATH, "write").write(new Uint8Array(512).fill(2), 512);
+    disk.reboot();
+    const bytes = contents(disk);
+    assert.is(bytes[0], 1);
+    const added = bytes.subarray(512);
+    if (added.length === 0) return "no size";
+    return added.every((byte) => byte === added[0]) ? String(added[0]) : "noise";
+  });
+  // 1: of the file itself, which is another place of the same disk.
+  for (const outcome of ["0", "2", "no size", "noise"]) assert.ok(seen.has(outcome), outcome);
+});
+
+test("what really happened is told: torn, lost, older contents, size without data, data without size", () => {
+  const kinds = new Set<string>();
+  for (let seed = 1; seed <= RUNS; seed++) {
+    const disk = new SimulatedDisk(new Random(seed), { garbage: seed % 2 === 0 }, (kind) => kinds.add(kind));
+    disk.makeDirectory(DIRECTORY);
+    durableFile(disk, 512);
+    disk.open(PATH, "write").write(new Uint8Array(2048).fill(2), 0);
+    disk.create("/d/new");
+    disk.rename("/d/new", "/d/renamed");
+    disk.restart();
+    disk.reboot();
+  }
+  for (const kind of [
+    "write torn",
+    "write lost",
+    "write lost that had survived a kill",
+    "older contents of a sector came back",
+    "size kept without data",
+    "data kept without size",
+    "rename lost",
+    "new file lost",
+    "sector with noise",
+  ])
+    assert.ok(kinds.has(kind), kind);
+});
+
+test("a process that is killed loses nothing; the power that goes later takes what it had not synced", () => {
+  const seen = outcomes((seed) => {
+    const disk = make(seed);
+    durableFile(disk, 512);
+    disk.open(PATH, "write").write(new Uint8Array(512).fill(2), 0);
+    disk.restart();
+    assert.is(contents(disk)[0], 2);
+    disk.reboot();
+    return String(contents(disk)[0]);
+  });
+  assert.equal([...seen.keys()].sort(), ["1", "2"]);
+});
+
+test("each call can fail: reading a directory, a size and a file, opening, closing, making a directory", () => {
+  const failing = (faults: Partial<Faults>, run: (disk: SimulatedDisk) => unknown): string | undefined => {
+    const disk = make(1);
+    durableFile(disk, 10);
+    Object.assign(disk.faults, faults);
+    const code = codeOf(() => run(disk));
+    assert.is(disk.failures, code === undefined ? 0 : 1);
+    return code;
+  };
+  assert.is(
+    failing({ listError: 1 }, (disk) => disk.list(DIRECTORY)),
+    "EIO",
+  );
+  assert.is(
+    failing({ readError: 1 }, (disk) => disk.open(PATH, "read")),
+    "EIO",
+  );
+  assert.is(
+    failing({ readError: 1 }, (disk) => disk.open(PATH, "write").size()),
+    "EIO",
+  );
+  assert.is(
+    failing({ openError: 1 }, (disk) => disk.open(PATH, "write")),
+    "EMFILE",
+  );
+  assert.is(
+    failing({ nameError: 1 }, (disk) => disk.makeDirectory("/e")),
+    "EIO",
+  );
+  assert.is(
+    failing({ noSpace: 1 }, (disk) => disk.create("/d/new")),
+    "ENOSPC",
+  );
+  assert.is(
+    failing({ closeError: 1 }, (disk) => disk.open(PATH, "read").close()),
+    undefined,
+  );
+  assert.is(
+    failing({ closeError: 1 }, (disk) => disk.open(PATH, "write").close()),
+    "EIO",
+  );
+  const disk = make(1, {}, { closeError: 1 });
+  const file = disk.create(PATH);
+  assert.is(
+    codeOf(() => file.close()),
+    "EIO",
+  );
+  assert.is(
+    codeOf(() => file.size()),
+    "EBADF",
+    "it is closed all the same",
+  );
+});
+
+test("other threads come in before each operation is done, and closing is one at which a crash can come", () => {
+  const disk = make(1);
+  const seen: string[] = [];
+  disk.meanwhile = (operation) => seen.push(operation);
+  durableFile(disk, 10);
+  assert.equal(seen, ["create", "write", "sync", "close", "sync directory"]);
+  const file = disk.open(PATH, "write");
+  disk.crashAt = disk.operations + 1;
+  assert.throws(
+    () => file.close(),
+    (error: unknown) => error instanceof PowerLoss,
+  );
+  // A system closes what a dead process had open.
+  const other = make(1);
+  const left = other.create(PATH);
+  other.restart();
+  left.close();
+});
+
+test("a copy is the same disk, what waits to be synced included, and has a future of its own", () => {
+  const disk = make(1);
+  durableFile(disk, 1000);
+  disk.open(PATH, "write").write(new Uint8Array(1000).fill(2), 0);
+  disk.create("/d/b");
+  const copy = (): SimulatedDisk => disk.copy(new Random(2));
+  assert.is(copy().fingerprint(), disk.fingerprint());
+  const changes: ((disk: SimulatedDisk) => void)[] = [
+    (d) => d.open(PATH, "write").write(new Uint8Array(1), 0),
+    (d) => d.open(PATH, "write").truncate(10),
+    (d) => d.open(PATH, "write").sync(),
+    (d) => d.remove("/d/b"),
+    (d) => d.syncDirectory(DIRECTORY),
+    (d) => d.reboot(),
+  ];
+  const before = disk.fingerprint();
+  const after = changes.map((change) => {
+    const other = copy();
+    change(other);
+    return other.fingerprint();
+  });
+  assert.is(new Set([before, ...after]).size, changes.length + 1);
+  assert.is(disk.fingerprint(), before);
+  const ignored = (name: string): boolean => name === "b";
+  const written = copy();
+  written.open("/d/b", "write").write(new Uint8Array(9), 0);
+  assert.is(written.fingerprint(ignored), disk.fingerprint(ignored));
+  assert.is.not(written.fingerprint(), before);
 });
 
 test("the same seed gives the same disk, another one another", () => {

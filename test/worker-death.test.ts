@@ -7,6 +7,8 @@ import * as assert from "uvu/assert";
 import { attachLog, openLog } from "../src/index.js";
 import type { Log } from "../src/types.js";
 import { openWithPoints, stopAt } from "./support/armed.js";
+import { dieAt, mortalCore } from "./support/dead-thread.js";
+import { drive, openInline, pump } from "./support/environment.js";
 import { endSoon, readAll, refused, textOf, texts, until, within } from "./support/expect.js";
 import { Random } from "./support/random.js";
 import { freshPath } from "./support/scratch.js";
@@ -189,7 +191,7 @@ test("invariant 9: threads terminated at any moment in full flight; what they ha
 });
 
 /** A log whose flusher can be killed, with a thread's writer that waits for durability in its own way. */
-const flusherOf = (log: Log): Worker => (log as unknown as { parts: { worker: Worker } }).parts.worker;
+const flusherOf = (log: Log): Worker => (log as unknown as { parts: { workers: [Worker] } }).parts.workers[0];
 
 test("invariant 9, ancestor A, stalls: the flusher's death is seen; waiters learn it, the log is poisoned, and can be opened again at once", async () => {
   const directory = freshPath("flusher");
@@ -245,6 +247,21 @@ for (const [way, expected] of [
     await again.close();
   });
 }
+
+test("invariant 9: a thread that died pending, before it took an LSN, keeps the flusher neither from proving nor from resting", async () => {
+  const options = { ringBytes: 65536, segmentBytes: 1 << 20, stripes: 4 };
+  let nowMs = 1_700_000_000_000;
+  const log = await openInline(freshPath("pending"), options, { manual: true, core: mortalCore(options), now: () => nowMs });
+  const dead = await attachLog(log.handle);
+  await drive(log, log.append("before", { durability: "sync" }));
+  assert.ok(dieAt("pending", () => dead.appendBatch(["never"])).died);
+  nowMs += 100;
+  const { frames } = log.stats();
+  let steps = 0;
+  while (pump(log)) assert.ok(++steps < 10, "the flusher does not come to rest");
+  assert.is(log.stats().frames, frames + 1, "an empty frame that proves the last one");
+  await log.close();
+});
 
 test("a thread that dies of an error gives its stripe back", async () => {
   const log = await openLog(freshPath("throws"), { stripes: 2 });

@@ -11,6 +11,8 @@ export type ToWorker = { id: number; block: ArrayBuffer } | { end: true };
 
 export interface BlockDone {
   id: number;
+  /** Whose LSNs these are. */
+  core: number;
   /** Lines looked at, empty ones included. */
   lines: number;
   blockBytes: number;
@@ -57,7 +59,17 @@ export async function work({ handle, durability }: { handle: LogHandle; durabili
 
 /** `write` blocks this thread while the ring is full: that is the backpressure. */
 function appendLines(writer: Writer, id: number, block: Uint8Array): BlockDone {
-  const done: BlockDone = { id, lines: 0, blockBytes: block.length, entries: 0, bytes: 0, firstLsn: 0, lastLsn: 0, skippedEmpty: 0 };
+  const done: BlockDone = {
+    id,
+    core: writer.ownCore,
+    lines: 0,
+    blockBytes: block.length,
+    entries: 0,
+    bytes: 0,
+    firstLsn: 0,
+    lastLsn: 0,
+    skippedEmpty: 0,
+  };
   eachLine(block, (begin, end) => {
     done.lines++;
     if (begin === end) {

@@ -6,16 +6,16 @@ import type { Readable } from "node:stream";
 import type { Worker } from "node:worker_threads";
 import { codeOf, errorFromText } from "../errors.js";
 import { openLog } from "../index.js";
-import type { Durability, LogHandle } from "../types.js";
+import type { Durability, Log, LogHandle, Topology } from "../types.js";
 import type { FromWorker, ToWorker } from "./append-worker.js";
-import { Failure, oneOf, parse, UsageError, wholeNumber, type Command } from "./command.js";
+import { Failure, oneOf, parse, wholeNumber, type Command } from "./command.js";
 import { counted, duration, entriesOf, size, thousands } from "./format.js";
 import { BlockCutter } from "./lines.js";
 import { complain, print } from "./output.js";
 import { startProgress, type Progress } from "./progress.js";
 import { startWorker } from "./roles.js";
 
-const help = `Usage: corewal append DIR [--workers N] [--durability D] [--topology striped] [--json]
+const help = `Usage: corewal append DIR [--workers N] [--durability D] [--topology T] [--json]
 
 Appends each line of standard input, without its newline, as one entry. Ends when all of them are durable.
 Makes the log if there is none. Empty lines cannot be entries: they are skipped and counted.
@@ -24,8 +24,10 @@ Makes the log if there is none. Empty lines cannot be entries: they are skipped 
   --durability D   group (default): each block of lines becomes durable as soon as possible, while more is read
                    sync: a worker takes its next block of lines only when the last one is durable
                    async: durable within a tenth of a second, and at the end
-  --topology T     striped: all threads into one chain of files
-  --json           print {entries, bytes, firstLsn, lastLsn, seconds, skippedEmpty} instead of a sentence
+  --topology T     of a new log: striped (default), all threads into one chain of files; per-core, each thread into a
+                   chain of its own, with LSNs of its own
+  --json           print {entries, bytes, firstLsn, lastLsn, seconds, skippedEmpty} instead of a sentence; of a per-core
+                   log firstLsn and lastLsn are 0, and cores is a list of {core, firstLsn, lastLsn}
 `;
 
 const WORKERS_MAX = 64;
@@ -45,13 +47,12 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
   const parsed = parse(argv, flags, ["DIR"]);
   const workers = wholeNumber("--workers", parsed.flags.workers, WORKERS_MAX) ?? 1;
   const durability = oneOf("--durability", parsed.flags.durability, ["group", "sync", "async"]) ?? "group";
-  if (parsed.flags.topology === "per-core") throw new UsageError("--topology per-core: this version has striped only");
-  oneOf("--topology", parsed.flags.topology, ["striped"]);
+  const topology = oneOf("--topology", parsed.flags.topology, ["striped", "per-core"]);
   if (process.stdin.isTTY) complain("reading lines from the terminal; Ctrl-D ends", "append");
 
   const begin = performance.now();
   // One stripe more than workers: the log's opener has its own.
-  const log = await openLog(parsed.args[0]!, { durability, stripes: workers + 1 });
+  const log = await openLog(parsed.args[0]!, { durability, stripes: workers + 1, ...(topology === undefined ? {} : { topology }) });
   const progress = await startProgress("append", inputBytes(), "bytes");
   let load: Load | undefined;
   let failure: Error | undefined;
@@ -70,20 +71,23 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
   // Before anything is printed: the answer stands also when nobody reads it.
   process.exitCode = failure === undefined ? 0 : 1;
   const known = failure === undefined || failure instanceof LineTooLong;
-  if (known && load !== undefined) report(load.total, seconds, parsed.flags.json === true);
+  if (known && load !== undefined) report(load.total, load.cores, log.recovery.topology, seconds, parsed.flags.json === true);
   if (failure instanceof LineTooLong) {
     complain(failure.message, "append");
     return 1;
   }
   if (failure === undefined) return 0;
-  const last = log.durableLsn;
-  complain(
-    last > log.recovery.lastLsn
-      ? `LSN ${log.recovery.lastLsn + 1} to ${last} of this run are durable`
-      : "nothing of this run is known to be durable",
-    "append",
-  );
+  complain(durableOfThisRun(log), "append");
   throw failure;
+}
+
+function durableOfThisRun(log: Log): string {
+  const { cores, topology } = log.recovery;
+  const parts = log.durablePositions().flatMap((last, core) => {
+    const before = cores.find((c) => c.core === core)?.lastLsn ?? 0;
+    return last > before ? `${topology === "per-core" ? `core ${core} ` : ""}LSN ${before + 1} to ${last}` : [];
+  });
+  return parts.length === 0 ? "nothing of this run is known to be durable" : `${parts.join(", ")} of this run are durable`;
 }
 
 /** Size of standard input if it is a file. */
@@ -96,32 +100,47 @@ function inputBytes(): number | undefined {
   }
 }
 
-function report({ entries, bytes, firstLsn, lastLsn, skippedEmpty }: Total, seconds: number, json: boolean): void {
+function report(total: Total, ranges: Map<number, Range>, topology: Topology, seconds: number, json: boolean): void {
+  const { entries, bytes, skippedEmpty } = total;
+  const perCore = topology === "per-core";
+  // LSNs of several cores do not make one range.
+  const { firstLsn, lastLsn } = perCore ? { firstLsn: 0, lastLsn: 0 } : total;
+  const cores = [...ranges].sort(([a], [b]) => a - b).map(([core, range]) => ({ core, ...range }));
   if (skippedEmpty > 0) complain(`${counted(skippedEmpty, "empty line")} skipped: an entry cannot be empty`, "append");
   if (json) {
-    print(`${JSON.stringify({ entries, bytes, firstLsn, lastLsn, seconds: Number(seconds.toFixed(6)), skippedEmpty })}\n`);
+    const summary = { entries, bytes, firstLsn, lastLsn, seconds: Number(seconds.toFixed(6)), skippedEmpty };
+    print(`${JSON.stringify(perCore ? { ...summary, cores } : summary)}\n`);
   } else if (entries === 0) {
     print("nothing to append\n");
   } else {
-    print(
-      `${entriesOf(entries)}, ${size(bytes)}, LSN ${firstLsn} to ${lastLsn}, durable in ${duration(seconds * 1000)} (${thousands(entries / seconds)}/s)\n`,
-    );
+    const where = perCore ? counted(cores.length, "core") : `LSN ${firstLsn} to ${lastLsn}`;
+    print(`${entriesOf(entries)}, ${size(bytes)}, ${where}, durable in ${duration(seconds * 1000)} (${thousands(entries / seconds)}/s)\n`);
   }
 }
 
 class LineTooLong extends Failure {}
 
-interface Total {
-  entries: number;
-  bytes: number;
+interface Range {
   firstLsn: number;
   lastLsn: number;
+}
+
+interface Total extends Range {
+  entries: number;
+  bytes: number;
   skippedEmpty: number;
+}
+
+function widen(range: Range, { firstLsn, lastLsn }: Range): void {
+  range.firstLsn = range.firstLsn === 0 ? firstLsn : Math.min(range.firstLsn, firstLsn);
+  range.lastLsn = Math.max(range.lastLsn, lastLsn);
 }
 
 /** The threads, and what is on its way to them. */
 class Load {
   readonly total: Total = { entries: 0, bytes: 0, firstLsn: 0, lastLsn: 0, skippedEmpty: 0 };
+  /** Of each core that wrote, or stripe. */
+  readonly cores = new Map<number, Range>();
   readonly #crew: { worker: Worker; blocks: number; ended: boolean }[] = [];
   readonly #cutter = new BlockCutter();
   readonly #maxEntryBytes: number;
@@ -237,8 +256,10 @@ class Load {
       this.#progress.update(this.#bytesDone);
       const t = this.total;
       if (message.entries > 0) {
-        t.firstLsn = t.firstLsn === 0 ? message.firstLsn : Math.min(t.firstLsn, message.firstLsn);
-        t.lastLsn = Math.max(t.lastLsn, message.lastLsn);
+        widen(t, message);
+        const core = this.cores.get(message.core) ?? { firstLsn: 0, lastLsn: 0 };
+        widen(core, message);
+        this.cores.set(message.core, core);
       }
       t.entries += message.entries;
       t.bytes += message.bytes;

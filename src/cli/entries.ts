@@ -10,10 +10,10 @@ import { complain, type Output } from "./output.js";
 /** Their flags, and what --help says of them. */
 export const formatFlags = { json: { type: "boolean" }, raw: { type: "boolean" } } as const;
 export const formatHelp = `\
-  --json       one object a line: {lsn, term, epoch, core, kind, timestampMs, encoding, key, value};
-               encoding is utf8 or base64 and says how value is written; a key that is not UTF-8 comes as base64
-               with keyEncoding
-  --raw        each value as it is, and a newline: what "append" was given
+  --json          one object a line: {lsn, term, epoch, core, kind, timestampMs, encoding, key, value};
+                  encoding is utf8 or base64 and says how value is written; a key that is not UTF-8 comes as base64
+                  with keyEncoding
+  --raw           each value as it is, and a newline: what "append" was given
 `;
 
 const NEWLINE = Uint8Array.of(10);

@@ -6,6 +6,13 @@ const plural = (n: number, one: string, many: string): string => `${thousands(n)
 export const entriesOf = (n: number): string => plural(n, "entry", "entries");
 export const counted = (n: number, one: string): string => plural(n, one, `${one}s`);
 
+/** LSN 7, LSN 7 to 9, or from LSN 7 on. */
+export const rangeOf = ({ first, last }: { first: number; last?: number | undefined }): string =>
+  last === undefined ? `from LSN ${first} on, nobody knows how many,` : first === last ? `LSN ${first}` : `LSN ${first} to ${last}`;
+
+/** Before a place in a per-core log: whose chain it is in. Nothing in a striped log. */
+export const coreOf = (core: number | undefined): string => (core === undefined ? "" : `core ${core}  `);
+
 /** Decimal units, three digits: 999 B, 1.23 kB, 45.6 MB. */
 export function size(bytes: number): string {
   if (bytes < 1000) return `${Math.round(bytes)} B`;

@@ -40,9 +40,14 @@ async function run(argv: string[]): Promise<number> {
 function rates(before: { report: StatReport; at: number } | undefined, now: { report: StatReport; at: number }): string {
   if (before === undefined) return "-";
   const seconds = (now.at - before.at) / 1000;
-  const entries = (now.report.lastLsn - before.report.lastLsn) / seconds;
+  const lsns = (lsnsIn(now.report) - lsnsIn(before.report)) / seconds;
   const bytes = Math.max(0, now.report.bytes - before.report.bytes) / seconds;
-  return `${thousands(entries)} entries/s, ${size(bytes)}/s`;
+  return `${thousands(lsns)} entries/s, ${size(bytes)}/s`;
+}
+
+/** Of all chains together. */
+function lsnsIn({ cores }: StatReport): number {
+  return cores.reduce((sum, core) => sum + core.lastLsn - core.firstLsn + 1, 0);
 }
 
 function inWords(r: StatReport, rate: string | undefined): string {
@@ -58,11 +63,12 @@ function inWords(r: StatReport, rate: string | undefined): string {
           : paint.yellow("not closed properly: the next open recovers it"),
     ],
     ["held by", holder(r.lock)],
-    ["entries", r.lastLsn >= r.firstLsn ? `${thousands(r.lastLsn - r.firstLsn + 1)}, LSN ${r.firstLsn} to ${r.lastLsn}` : "none"],
+    ["entries", entries(r)],
   ];
   if (rate !== undefined) facts.push(["growing by", rate]);
   facts.push(["size", `${size(r.bytes)} in ${counted(r.segments.length, "segment")}`]);
-  facts.push(["topology", `${r.topology}, term ${r.term}, epoch ${r.epoch}`]);
+  const complete = r.completeEpoch < 0 ? "none complete" : `complete up to ${r.completeEpoch}`;
+  facts.push(["topology", `${r.topology}, term ${r.term}, epoch ${r.epoch}${r.topology === "per-core" ? `, ${complete}` : ""}`]);
   if (r.checkpoints > 0) facts.push(["checkpoints", thousands(r.checkpoints)]);
   if (r.torn)
     facts.push([
@@ -70,8 +76,26 @@ function inWords(r: StatReport, rate: string | undefined): string {
       paint.yellow(`${size(r.torn.bytes)} at offset ${r.torn.offset} of ${harmless(r.torn.file)}, never acknowledged`),
     ]);
   const lines = facts.map(([name, value]) => `${paint.dim(name.padEnd(11))}  ${value}`);
+  if (r.topology === "per-core") lines.push("", ...coreTable(r));
   if (r.segments.length > 0) lines.push("", ...segmentTable(r));
   return `${lines.join("\n")}\n`;
+}
+
+function entries(r: StatReport): string {
+  const count = lsnsIn(r);
+  if (count === 0) return "none";
+  return `${thousands(count)}, ${r.topology === "per-core" ? `of ${counted(r.cores.length, "core")}` : `LSN ${r.firstLsn} to ${r.lastLsn}`}`;
+}
+
+function coreTable(r: StatReport): string[] {
+  const rows = r.cores.map((c) => [
+    String(c.core),
+    thousands(c.segments),
+    size(c.bytes),
+    c.lastLsn >= c.firstLsn ? `${c.firstLsn} to ${c.lastLsn}` : "-",
+    c.clean ? "closed" : r.live ? "in use" : "not closed",
+  ]);
+  return table([["core", "segments", "size", "LSN", "state"], ...rows], [0, 1, 2]);
 }
 
 function holder({ owner, liveness }: StatReport["lock"]): string {
@@ -83,7 +107,7 @@ function holder({ owner, liveness }: StatReport["lock"]): string {
 
 function segmentTable(r: StatReport): string[] {
   const rows = r.segments.map((s) => [
-    harmless(basename(s.file)),
+    harmless(basename(s.path)),
     size(s.bytes),
     size(s.endOffset),
     s.lastLsn >= s.firstLsn ? `${s.firstLsn} to ${s.lastLsn}` : "-",

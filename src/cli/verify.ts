@@ -2,7 +2,7 @@
 
 import { verifyLog, type VerifyReport } from "../verify.js";
 import { parse, type Command } from "./command.js";
-import { counted, entriesOf, harmless, paintFor, size } from "./format.js";
+import { coreOf, counted, entriesOf, harmless, paintFor, rangeOf, size } from "./format.js";
 import { print } from "./output.js";
 
 const help = `Usage: corewal verify DIR [--json]
@@ -28,15 +28,22 @@ async function run(argv: string[]): Promise<number> {
 function inWords(r: VerifyReport): string {
   const paint = paintFor(process.stdout);
   const range = r.lastLsn >= r.firstLsn ? `, LSN ${r.firstLsn} to ${r.lastLsn}` : "";
+  // Its chains are numbered by cores; a striped log has one chain, and faults of others are named by their files.
+  const perCore = r.cores.some(({ core }) => core > 0);
   const lines = [
     `${r.ok ? paint.green("sound") : paint.red("damaged")}  ${entriesOf(r.entries)}${range} in ${counted(r.frames, "frame")}, ${counted(r.segments, "segment")}, ${size(r.bytes)}`,
   ];
   if (r.live) lines.push("in use: judged up to what its writer has promised");
   else if (!r.clean) lines.push("not closed properly: the next open recovers it");
-  if (r.torn) lines.push(`torn tail: ${size(r.torn.bytes)} at offset ${r.torn.offset} of ${harmless(r.torn.file)}, never acknowledged`);
+  for (const { torn } of r.cores)
+    if (torn) lines.push(`torn tail: ${size(torn.bytes)} at offset ${torn.offset} of ${harmless(torn.file)}, never acknowledged`);
+  for (const range of r.lost) lines.push(`lost in an earlier repair: ${coreOf(range.core)}${rangeOf(range)}`);
   for (const f of r.faults) {
-    lines.push(`${paint.red(f.kind)}  ${harmless(f.file)}  offset ${f.offset}  LSN ${f.lsn}  ${harmless(f.message)}`);
+    lines.push(
+      `${paint.red(f.kind)}  ${perCore ? coreOf(f.core) : ""}${harmless(f.file)}  offset ${f.offset}  LSN ${f.lsn}  ${harmless(f.message)}`,
+    );
   }
+  if (r.faults.length > 0 && !r.live) lines.push("what would be lost: corewal repair DIR --policy skip --dry-run, which changes nothing");
   return `${lines.join("\n")}\n`;
 }
 

@@ -4,7 +4,8 @@
 // A schedule is what was chosen at each place with a choice, where it was not the first: "17:1 40:2".
 
 import { Random } from "../support/random.js";
-import { Machine } from "./machine.js";
+import { Reached } from "./history.js";
+import { KNOWN, Machine } from "./machine.js";
 import { randomScenario, runSchedule, type Scenario } from "./scenarios.js";
 
 export interface Found {
@@ -41,24 +42,34 @@ class Path {
 export class Explorer {
   readonly machine = new Machine();
   schedules = 0;
+  private explored: Scenario | undefined;
 
   /**
-   * Every schedule with up to so many preemptions. One before an access that conflicts with nobody's is left out: it
-   * comes to the same as one before that thread's next access that does. What conflicts is learned on the way; as soon
-   * as another word does, everything begins anew.
+   * Every schedule with up to so many preemptions, but those that come to the same as another one:
+   * - A preemption before an access that conflicts with nobody's comes to the same as one before that thread's next
+   *   access that does. What conflicts is learned on the way; as soon as another word does, everything begins anew.
+   * - The same if nobody made use of it (Machine.thrifty).
+   * - A state that was reached before, with as many preemptions left, ends the schedule (history.ts).
    */
-  exhaust(scenario: Scenario, preemptions: number): { found?: Found; schedules: number } {
+  exhaust(scenario: Scenario, preemptions: number): { found?: Found; schedules: number; states: number } {
     const { machine } = this;
-    machine.forget();
+    if (scenario !== this.explored) machine.forget();
+    this.explored = scenario;
+    machine.thrifty = true;
+    const reached = new Reached();
     const path = new Path();
-    let known = 0;
+    let known = machine.contendedCount;
     let used = 0;
     const choose = (count: number, at?: number): number => {
       const place = path.length++;
       const preempt = at !== undefined;
-      const open = !preempt || (used < preemptions && machine.contended[at >> 2] === 1);
-      if (place >= path.fixed) path.chosen[place] = 0;
-      path.counts[place] = open ? count : 1;
+      const useful = !preempt || machine.contended[at >> 2] === 1;
+      if (place >= path.fixed) {
+        path.chosen[place] = 0;
+        path.counts[place] = 1;
+        if (useful && !reached.add(machine.reached(), preemptions - used)) throw KNOWN;
+      }
+      path.counts[place] = useful && (!preempt || used < preemptions) ? count : 1;
       const choice = path.chosen[place]!;
       if (preempt && choice !== 0) used++;
       return choice;
@@ -67,12 +78,14 @@ export class Explorer {
       used = path.length = 0;
       this.schedules++;
       const failure = runSchedule(machine, scenario, choose);
-      if (failure !== undefined) return { found: { failure, scenario: scenario.name, schedule: path.toString() }, schedules };
+      if (failure !== undefined && failure !== KNOWN.message)
+        return { found: { failure, scenario: scenario.name, schedule: path.toString() }, schedules, states: reached.count };
       if (machine.contendedCount > known) {
         known = machine.contendedCount;
         path.fixed = schedules = 0;
+        reached.clear();
       } else if (!path.advance()) {
-        return { schedules };
+        return { schedules, states: reached.count };
       }
     }
   }
@@ -86,14 +99,17 @@ export class Explorer {
     const choose = (count: number, at?: number): number =>
       at === undefined ? random.below(count) : random.chance(often) ? 1 + random.below(count - 1) : 0;
     this.schedules++;
+    this.machine.thrifty = false;
     const failure = runSchedule(this.machine, scenario, choose, trace);
     return failure === undefined ? undefined : { failure, scenario: scenario.name, schedule: "" };
   }
 
-  /** A schedule as it was written down. */
+  /** A schedule as exhaust() wrote it down. */
   replay(scenario: Scenario, schedule: string, trace?: (text: string) => void): string | undefined {
     const chosen = new Map(schedule.split(" ").map((part) => part.split(":").map(Number) as [number, number]));
     let place = 0;
-    return runSchedule(this.machine, scenario, () => chosen.get(place++) ?? 0, trace);
+    this.machine.thrifty = true;
+    const failure = runSchedule(this.machine, scenario, () => chosen.get(place++) ?? 0, trace);
+    return failure === KNOWN.message ? undefined : failure;
   }
 }

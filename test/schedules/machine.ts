@@ -5,7 +5,10 @@
 
 import instrumented from "corewal:schedule";
 import * as L from "../../assembly/layout.js";
-import { bindCore, clearControl, coreModule, logGeometry, makeMemory, type Core, type CoreExports } from "../../src/core.js";
+import { clearControl, initLog, logGeometry, type Geometry } from "../../src/banks.js";
+import { bindCore, coreModule, makeMemory, type Core, type CoreExports } from "../../src/core.js";
+import { History, type StateNumber } from "./history.js";
+import { placeName } from "./places.js";
 import { Races, type Race } from "./races.js";
 
 /** What the module exports, and the host's own accesses of shared words (scripts/instrument.mjs). */
@@ -25,8 +28,8 @@ interface Asyncified extends Exports {
 
 /**
  * What a program does next: a call into the module; a wait for a notification of a word, which either must come, may
- * come, or is over some time; a pause until another thread has written something or time has passed; the end of
- * another thread, wherever it stands. The answer is the call's result, or 1 if the time was over, else 0.
+ * come, or is over some time; a pause until another thread has written something or time has passed, right after a load
+ * of PAUSES; the end of another thread, wherever it stands. The answer is the call's result, or 1 if the time was over, else 0.
  */
 export type Step = (() => number | void) | { wait: number; wake: "must" | "may" | "timed" } | { pause: true } | { end: number };
 export type Program = Generator<Step, void, number>;
@@ -38,10 +41,15 @@ export interface Setup {
   start: number;
 }
 
-/** Chooses one of `count` threads. Before an access of the word `at` 0 is the one that runs and could go on. */
+/** Chooses one of `count` threads, or throws KNOWN. Before an access of the word `at` 0 is the one that runs and could go on. */
 export type Choose = (count: number, at?: number) => number;
 
 export class Failure extends Error {}
+/** Thrown, and its message returned, where a schedule has come to a state from which everything was explored before. */
+export const KNOWN = new Error("known");
+
+/** A word that nobody uses. Who is about to pause loads it: a place to be preempted, with which every write conflicts. */
+export const PAUSES = 0;
 
 const THREADS_MAX = 5;
 const STRIPES_MAX = 4;
@@ -50,8 +58,11 @@ const FRAME_BYTES = 4096;
 const STACK_BYTES = 1024;
 /** More than any schedule here needs: threads that chase each other for ever. */
 const STEPS_MAX = 20_000;
+/** No site has this number. */
+const TIME_PASSED = -2;
 
 type State = "ready" | "waiting" | "pausing" | "over";
+const STATES: State[] = ["ready", "waiting", "pausing", "over"];
 
 class Thread {
   state: State = "over";
@@ -65,6 +76,9 @@ class Thread {
   answer = 0;
   waitsAt = 0;
   wake: "must" | "may" | "timed" = "must";
+  /** The word whose access it was preempted before, and whether that is a write; -1: none, or another one conflicted. */
+  preemptedAt = -1;
+  preemptedWrite = false;
   x!: Asyncified;
 
   constructor(
@@ -85,9 +99,22 @@ export class Machine {
   contendedCount = 0;
   private readonly readers: Uint8Array;
   private readonly writers: Uint8Array;
+  private readonly geometry: Geometry;
   private readonly rings: number;
   private readonly threads: Thread[];
   private readonly races: Races;
+  private readonly history: History;
+  /** Shared memory as `prepared` begins. */
+  private readonly initial: Int32Array;
+  private prepared: Setup | undefined;
+  private readonly states = new Uint8Array(THREADS_MAX);
+  /** Index of the thread before whose access somebody chooses; -1: nobody runs. */
+  private running = -1;
+  /**
+   * Leaves out schedules that come to the same as others. Who was preempted before an access goes on only after another
+   * thread's access that conflicts with it; otherwise it might as well have been preempted later, or not at all.
+   */
+  thrifty = false;
   private active: Thread[] = [];
   private next: Thread | undefined;
   private choose!: Choose;
@@ -97,7 +124,7 @@ export class Machine {
   constructor() {
     const { from, bytes } = instrumented.unwatched;
     if (from !== L.CRC_TABLES || bytes !== L.CRC_TABLES_BYTES) throw new Error("scripts/instrument.mjs has another place for the tables");
-    const geometry = logGeometry(STRIPES_MAX, RING_BYTES_MAX, FRAME_BYTES);
+    const geometry = (this.geometry = logGeometry(STRIPES_MAX, RING_BYTES_MAX, FRAME_BYTES));
     this.rings = geometry.rings;
     this.frame = geometry.frame;
     const memory = makeMemory(geometry.totalBytes + THREADS_MAX * STACK_BYTES);
@@ -108,15 +135,17 @@ export class Machine {
     this.readers = new Uint8Array(this.frame >> 2);
     this.writers = new Uint8Array(this.frame >> 2);
     this.races = new Races(THREADS_MAX, this.frame);
+    this.history = new History(THREADS_MAX, this.frame >> 2);
+    this.initial = new Int32Array(this.frame >> 2);
     const module = new WebAssembly.Module(Buffer.from(instrumented.wasm, "base64"));
     this.threads = Array.from({ length: THREADS_MAX }, (_, i) => {
       const thread = new Thread(i, geometry.totalBytes + i * STACK_BYTES);
       const schedule = {
-        point: (_: number, at: number): void => this.point(thread, at),
+        point: (site: number, at: number): void => this.point(thread, site, at),
         atomic: (site: number, at: number, wrote: number): void => this.atomic(thread, site, at, wrote),
         plain: (site: number, at: number, bytes: number): void => this.plain(thread, site, at, bytes),
       };
-      thread.x = new WebAssembly.Instance(module, { env: { memory }, schedule }).exports as Asyncified;
+      thread.x = new WebAssembly.Instance(module, { env: { memory, bank: 0 }, schedule }).exports as Asyncified;
       return thread;
     });
   }
@@ -142,6 +171,7 @@ export class Machine {
       thread.call = undefined;
       thread.suspended = thread.rewinding = false;
       thread.answer = 0;
+      thread.preemptedAt = -1;
       return thread;
     });
     try {
@@ -152,29 +182,46 @@ export class Machine {
       check();
       return undefined;
     } catch (error) {
+      if (error === KNOWN) return KNOWN.message;
       return error instanceof Failure ? error.message : `an error: ${String(error)}`;
     }
   }
 
-  /** Another scenario begins. */
+  /** The state in which somebody chooses. */
+  reached(): StateNumber {
+    this.active.forEach(({ state, preemptedAt }, i) => (this.states[i] = STATES.indexOf(state) + (preemptedAt < 0 ? 0 : STATES.length)));
+    return this.history.number(this.states, this.active.length, this.running);
+  }
+
+  /** Another scenario begins: which words conflict is not known yet. */
   forget(): void {
     this.contended.fill(0);
+    this.contended[PAUSES >> 2] = 1;
     this.readers.fill(0);
     this.writers.fill(0);
     this.contendedCount = 0;
   }
 
-  private prepare({ stripes, ringBytes, start }: Setup): void {
-    const { core, rings, seed } = this;
-    clearControl(core, STRIPES_MAX);
-    core.bytes.fill(0, rings, rings + STRIPES_MAX * RING_BYTES_MAX);
-    core.x.log_init(stripes, rings, ringBytes, seed, 1);
-    for (let s = 0; s < stripes; s++) {
-      const block = L.STRIPE_BLOCKS + s * L.STRIPE_BYTES;
-      core.view.setUint32(block + L.STRIPE_STATE, start, true);
-      core.view.setUint32(block + L.STRIPE_HEAD, start, true);
+  private prepare(setup: Setup): void {
+    const { core, races, initial } = this;
+    if (setup === this.prepared) {
+      // What the last schedule touched.
+      for (const word of races.touched) core.i32[word] = initial[word]!;
+    } else {
+      const { stripes, ringBytes, start } = setup;
+      clearControl(core, this.geometry);
+      core.bytes.fill(0, this.rings, this.rings + STRIPES_MAX * RING_BYTES_MAX);
+      initLog(core, { ...this.geometry, stripes }, { ringBytes, entrySeed: this.seed, nextLsn: () => 1 });
+      for (let s = 0; s < stripes; s++) {
+        const block = L.STRIPE_BLOCKS + s * L.STRIPE_BYTES;
+        core.view.setUint32(block + L.STRIPE_STATE, start, true);
+        core.view.setUint32(block + L.STRIPE_HEAD, start, true);
+      }
+      initial.set(core.i32.subarray(0, initial.length));
+      this.prepared = setup;
     }
-    this.races.reset();
+    races.reset();
+    this.history.reset();
   }
 
   /** Runs a thread until somebody else is to go on, or it has to wait, or is through. */
@@ -208,9 +255,12 @@ export class Machine {
         const ended = this.active[value.end]!;
         ended.state = "over";
         this.races.joined(thread.index, ended.index);
+        this.history.join(thread.index, ended.index);
         this.trace?.(`${thread.name}: sees the end of ${ended.name}`);
       } else {
         thread.state = "pause" in value ? "pausing" : "waiting";
+        // Any write ends the pause, so it conflicts with all of them.
+        if ("pause" in value) for (const other of this.active) if (other.preemptedWrite) other.preemptedAt = -1;
         if ("wait" in value) {
           thread.waitsAt = value.wait;
           thread.wake = value.wake;
@@ -235,11 +285,15 @@ export class Machine {
       for (const thread of ready) {
         thread.state = "ready";
         thread.answer = 1;
+        this.history.note(thread.index, TIME_PASSED);
       }
       // Time that passes without anything happening is a step as well.
       this.count();
     }
-    return ready.length < 2 ? ready[0] : ready[this.choose(ready.length)];
+    this.running = -1;
+    const useful = ready.filter(({ preemptedAt }) => preemptedAt < 0);
+    if (useful.length === 0 && ready.length > 0) throw KNOWN;
+    return useful.length < 2 ? useful[0] : useful[this.choose(useful.length)];
   }
 
   private count(): void {
@@ -247,7 +301,7 @@ export class Machine {
   }
 
   /** Before an atomic access. */
-  private point(thread: Thread, at: number): void {
+  private point(thread: Thread, site: number, at: number): void {
     if (thread.rewinding) {
       thread.rewinding = false;
       thread.x.asyncify_stop_rewind();
@@ -256,14 +310,19 @@ export class Machine {
     this.count();
     const { active } = this;
     let others = 0;
-    for (const other of active) if (other !== thread && other.state === "ready") others++;
+    for (const other of active) if (other !== thread && other.state === "ready" && other.preemptedAt < 0) others++;
     if (others === 0) return;
+    this.running = thread.index;
     let choice = this.choose(others + 1, at);
     if (choice === 0) return;
     for (const other of active) {
-      if (other === thread || other.state !== "ready" || --choice > 0) continue;
+      if (other === thread || other.state !== "ready" || other.preemptedAt >= 0 || --choice > 0) continue;
       this.next = other;
       break;
+    }
+    if (this.thrifty) {
+      thread.preemptedAt = at >> 2;
+      thread.preemptedWrite = instrumented.sites[site]!.kind !== "load";
     }
     const { i32 } = this.core;
     i32[thread.stack >> 2] = thread.stack + 8;
@@ -277,6 +336,14 @@ export class Machine {
     const { kind, bytes } = instrumented.sites[site]!;
     if (this.trace !== undefined) this.traceAccess(thread, site, at, kind === "cmpxchg" && wrote === 0 ? " (found another value)" : "");
     this.contend(thread.index, at >> 2, wrote !== 0);
+    this.history.access(thread.index, site, at >> 2, kind !== "store" && kind !== "notify", wrote !== 0 && kind !== "notify");
+    // A notification changes what a wait finds, also where nobody waits yet.
+    const writes = wrote !== 0 || kind === "notify";
+    for (const other of this.active) {
+      if (other === thread || other.preemptedAt < 0) continue;
+      if (other.preemptedAt === at >> 2 ? writes || other.preemptedWrite : writes && other.preemptedAt === PAUSES >> 2)
+        other.preemptedAt = -1;
+    }
     if (kind === "notify") {
       for (const other of this.active) {
         if (other.state !== "waiting" || other.waitsAt !== at) continue;
@@ -290,11 +357,11 @@ export class Machine {
   }
 
   private contend(thread: number, word: number, wrote: boolean): void {
-    this.readers[word]! |= 1 << thread;
-    if (wrote) this.writers[word]! |= 1 << thread;
-    const [all, writers] = [this.readers[word]!, this.writers[word]!];
+    if (this.contended[word] === 1) return;
+    const all = (this.readers[word]! |= 1 << thread);
+    const writers = (this.writers[word]! |= wrote ? 1 << thread : 0);
     // Several touch it, and one of them writes.
-    if (writers === 0 || (all & (all - 1)) === 0 || this.contended[word] === 1) return;
+    if (writers === 0 || (all & (all - 1)) === 0) return;
     this.contended[word] = 1;
     this.contendedCount++;
   }
@@ -319,29 +386,4 @@ export class Machine {
     const value = bytes === 8 ? this.core.view.getBigUint64(at, true) : this.core.view.getUint32(at, true);
     this.trace!(`${thread.name}: ${where} ${text} ${placeName(at)} = ${value}${end}`);
   }
-}
-
-const WORDS: [number, string][] = [
-  [L.CTL_NEXT_LSN, "next LSN"],
-  [L.CTL_DURABLE_LSN, "durable LSN"],
-  [L.CTL_WAKE, "WAKE"],
-  [L.CTL_STATE, "log state"],
-  [L.CTL_SLEEP, "SLEEP"],
-  [L.CTL_STRIPE_HIGH, "stripes claimed"],
-];
-const STRIPE_WORDS: [number, string][] = [
-  [L.STRIPE_STATE, "state word"],
-  [L.STRIPE_HEAD, "head"],
-  [L.STRIPE_SPACE_WANTED, "space wanted"],
-  [L.STRIPE_OWNER, "owner"],
-  [L.STRIPE_DEMAND_GROUP, "demand"],
-  [L.STRIPE_DEMAND_SYNC, "sync demand"],
-];
-
-function placeName(at: number): string {
-  const word = WORDS.find(([address]) => address === at);
-  if (word !== undefined) return word[1];
-  const stripe = Math.floor((at - L.STRIPE_BLOCKS) / L.STRIPE_BYTES);
-  const inStripe = STRIPE_WORDS.find(([offset]) => at === L.STRIPE_BLOCKS + stripe * L.STRIPE_BYTES + offset);
-  return inStripe === undefined || stripe < 0 || stripe >= STRIPES_MAX ? `address ${at}` : `${inStripe[1]} of stripe ${stripe}`;
 }

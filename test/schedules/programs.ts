@@ -6,7 +6,7 @@
 import * as L from "../../assembly/layout.js";
 import { up } from "../support/rings.js";
 import type { Ledger } from "./ledger.js";
-import type { Exports, Machine, Program, Step } from "./machine.js";
+import { PAUSES, type Exports, type Machine, type Program, type Step } from "./machine.js";
 
 type Part = Generator<Step, number, number>;
 
@@ -29,23 +29,31 @@ function* waitOn(x: Exports, at: number, value: number, wake: "must" | "may" | "
   return found === value ? yield { wait: at, wake } : 0;
 }
 
+/** Until another thread has written something: 0, or until time has passed: 1. */
+function* pause(x: Exports): Part {
+  yield () => x.host_load(PAUSES);
+  return yield { pause: true };
+}
+
+/** A writer with its stripe, as Producer has it. */
+interface Owner {
+  x: Exports;
+  ledger: Ledger;
+  seed: number;
+  name: string;
+  stripe: number;
+  generation: number;
+  plan: WriterPlan;
+}
+
 /** Producer.put: reserves, copies, publishes. An LSN or a RING_* code. */
-function* put(
-  x: Exports,
-  ledger: Ledger,
-  seed: number,
-  name: string,
-  stripe: number,
-  generation: number,
-  entries: number,
-  plan: WriterPlan,
-): Part {
+function* put({ x, ledger, seed, name, stripe, generation, plan }: Owner, entries: number): Part {
   const size = L.ENTRY_HEADER_BYTES + up(plan.payloadBytes, 8);
-  const first = yield () => x.ring_reserve(stripe, generation, size * entries, entries);
+  const first = yield () => x.ring_reserve(stripe, generation, size * entries, entries, 0);
   if (first <= 0) return first;
   const publication = ledger.begin(name, entries);
   for (let i = 0, at = first; i < entries; i++) {
-    const payload = yield () => x.entry_begin(at, plan.payloadBytes, 0, L.KIND_DATA, stripe);
+    const payload = yield () => x.ring_entry(stripe, at, plan.payloadBytes, 0, L.KIND_DATA);
     for (let word = 0; word < plan.payloadBytes; word += 4) yield () => x.host_put(payload + word, publication.numbers[i]!);
     at = yield () => x.entry_end(seed, at);
   }
@@ -55,21 +63,13 @@ function* put(
 }
 
 /** Waits for space if there is none. */
-function* putBlocking(
-  x: Exports,
-  ledger: Ledger,
-  seed: number,
-  name: string,
-  stripe: number,
-  generation: number,
-  entries: number,
-  plan: WriterPlan,
-): Part {
+function* putBlocking(owner: Owner, entries: number): Part {
+  const { x, stripe } = owner;
   const headAt = stripeWord(stripe, L.STRIPE_HEAD);
   for (let asked = false; ; asked = true) {
     const head = yield () => x.host_load(headAt);
     if (asked) yield () => x.ring_want_space(stripe);
-    const lsn = yield* put(x, ledger, seed, name, stripe, generation, entries, plan);
+    const lsn = yield* put(owner, entries);
     if (lsn !== L.RING_FULL) return lsn;
     if (asked) yield* waitOn(x, headAt, head, "must");
   }
@@ -85,18 +85,19 @@ function* block(x: Exports, stripe: number, lsn: number, immediate: number): Par
   }
 }
 
-export function* writer(x: Exports, machine: Machine, ledger: Ledger, name: string, owner: number, plan: WriterPlan): Program {
+export function* writer(x: Exports, machine: Machine, ledger: Ledger, name: string, id: number, plan: WriterPlan): Program {
   let stripe: number;
   // Another one may still have to give it back.
-  while ((stripe = yield () => x.ring_claim(owner)) < 0) yield { pause: true };
+  while ((stripe = yield () => x.ring_claim(id)) < 0) yield* pause(x);
   const generation = yield () => x.ring_generation(stripe);
+  const owner: Owner = { x, ledger, seed: machine.seed, name, stripe, generation, plan };
   for (const entries of plan.publications) {
-    const lsn = yield* putBlocking(x, ledger, machine.seed, name, stripe, generation, entries, plan);
+    const lsn = yield* putBlocking(owner, entries);
     // Revoked: it may publish nothing any more, and finds that out again.
     if (lsn < 0) continue;
     if (plan.demand !== undefined) yield* block(x, stripe, lsn + entries - 1, plan.demand);
   }
-  if (plan.release) yield () => x.ring_release(stripe, owner);
+  if (plan.release) yield () => x.ring_release(stripe, id);
 }
 
 export interface FlusherPlan {
@@ -104,6 +105,8 @@ export interface FlusherPlan {
   revoke: "at once" | "late";
   /** Bytes of a frame's body. */
   capacityBytes: number;
+  /** A planted bug: it lies down without looking again. */
+  hasty?: boolean;
 }
 
 export function* flusher(x: Exports, machine: Machine, ledger: Ledger, plan: FlusherPlan): Program {
@@ -132,7 +135,7 @@ export function* flusher(x: Exports, machine: Machine, ledger: Ledger, plan: Flu
         due = core.i32[L.MERGE_MORE >> 2] !== 0;
       } else if (!pending) {
         stalled = false;
-      } else if (plan.revoke === "at once" || (yield { pause: true }) === 1) {
+      } else if (plan.revoke === "at once" || (yield* pause(x)) === 1) {
         for (let s = 0; s < ledger.stripes; s++) if (yield () => x.ring_pending(s)) yield () => x.ring_revoke(s);
         stalled = false;
       } else {
@@ -142,7 +145,8 @@ export function* flusher(x: Exports, machine: Machine, ledger: Ledger, plan: Flu
     }
     // lieDown.
     yield () => x.host_store(L.CTL_SLEEP, sleep);
-    if ((yield* rest()) === sleep) due = (yield* waitOn(x, L.CTL_SLEEP, sleep, sleep === L.SLEEP_TIMED ? "timed" : "may")) === 1;
+    if (plan.hasty || (yield* rest()) === sleep)
+      due = (yield* waitOn(x, L.CTL_SLEEP, sleep, sleep === L.SLEEP_TIMED ? "timed" : "may")) === 1;
     yield () => x.host_store(L.CTL_SLEEP, L.SLEEP_AWAKE);
   }
 }

@@ -3,6 +3,7 @@
 // and one of them plain, are a race: on real hardware either may see a torn or an old value.
 
 const WORD_SHIFT = 2;
+const SEVERAL = 255;
 /** Kinds of access, each with a clock for every word and thread. */
 const PLAIN_READ = 0;
 const PLAIN_WRITE = 1;
@@ -34,8 +35,10 @@ export class Races {
   private readonly released: Int32Array;
   /** When a thread last accessed a word: seen[(word * KINDS + kind) * threads + thread]. */
   private readonly seen: Int32Array;
-  private readonly marked: Uint8Array;
-  private touched: number[] = [];
+  /** Who has accessed a word so far: 0 nobody, a thread's index + 1, or SEVERAL. */
+  private readonly whose: Uint8Array;
+  /** The words that somebody has accessed. */
+  touched: number[] = [];
 
   constructor(
     private readonly threads: number,
@@ -45,7 +48,7 @@ export class Races {
     this.clocks = new Int32Array(threads * threads);
     this.released = new Int32Array(words * threads);
     this.seen = new Int32Array(words * KINDS * threads);
-    this.marked = new Uint8Array(words);
+    this.whose = new Uint8Array(words);
   }
 
   /** Nothing has happened yet. */
@@ -54,7 +57,7 @@ export class Races {
     for (const word of this.touched) {
       this.released.fill(0, word * threads, (word + 1) * threads);
       this.seen.fill(0, word * KINDS * threads, (word + 1) * KINDS * threads);
-      this.marked[word] = 0;
+      this.whose[word] = 0;
     }
     this.touched = [];
     this.clocks.fill(0);
@@ -89,18 +92,24 @@ export class Races {
   }
 
   private access(thread: number, at: number, bytes: number, kind: number): Race | undefined {
-    const { threads, clocks, seen } = this;
+    const { threads, clocks, seen, whose } = this;
     const own = thread * threads;
-    for (let word = at >> WORD_SHIFT; word << WORD_SHIFT < at + bytes; word++) {
-      if (this.marked[word] === 0) {
-        this.marked[word] = 1;
-        this.touched.push(word);
-      }
+    const end = at + bytes;
+    for (let word = at >> WORD_SHIFT; word << WORD_SHIFT < end; word++) {
       const base = word * KINDS * threads;
-      for (const conflict of CONFLICTS[kind]!) {
-        for (let t = 0; t < threads; t++) {
-          if (t !== thread && seen[base + conflict * threads + t]! > clocks[own + t]!)
-            return { at: word << WORD_SHIFT, other: t, before: KIND_NAMES[conflict]!, now: KIND_NAMES[kind]! };
+      const before = whose[word]!;
+      if (before === 0) {
+        whose[word] = thread + 1;
+        this.touched.push(word);
+      } else if (before !== thread + 1) {
+        whose[word] = SEVERAL;
+        const conflicts = CONFLICTS[kind]!;
+        for (let i = 0; i < conflicts.length; i++) {
+          const from = base + conflicts[i]! * threads;
+          for (let t = 0; t < threads; t++) {
+            if (t !== thread && seen[from + t]! > clocks[own + t]!)
+              return { at: word << WORD_SHIFT, other: t, before: KIND_NAMES[conflicts[i]!]!, now: KIND_NAMES[kind]! };
+          }
         }
       }
       seen[base + kind * threads + thread] = clocks[own + thread]!;

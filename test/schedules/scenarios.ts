@@ -54,8 +54,20 @@ export const SCENARIOS: Scenario[] = [
       { ...SMALL, release: true },
     ],
   },
+  {
+    ...SETUP,
+    name: "reuse durable",
+    stripes: 1,
+    writers: [
+      { ...SMALL, publications: [1], bell: BELL_NONE, demand: 0, release: true },
+      { ...SMALL, publications: [1], bell: BELL_NONE, demand: 0, release: true },
+    ],
+  },
   { ...SETUP, name: "death", stripes: 1, death: true, writers: [SMALL, SMALL] },
 ];
+
+/** One that must fail: with it the search itself is tested, and the line that replays what it found. */
+export const PLANTED: Scenario = { ...SETUP, name: "planted bug", flusher: { ...FLUSHER, hasty: true }, writers: [SMALL, SMALL] };
 
 /** Up to three writers, of any kind. */
 export function randomScenario(seed: number, random: Random): Scenario {

@@ -9,14 +9,19 @@ import { Crashed, settle, type World } from "./world.js";
 /** Everything that is durable is shown, and get() shows the same as read(). */
 export async function checkReading(world: World, log: Log): Promise<void> {
   // Nothing flushes meanwhile: only pump() does.
-  const durable = log.durableLsn;
-  const entries = await world.readAll(log);
-  world.oracle.judge(entries, durable);
+  await world.judge(log, (core) => log.core(core).durableLsn);
+  const { core, lastLsn: durable } = world.whole.perCore ? world.random.pick(chainsOf(log)) : { core: 0, lastLsn: log.durableLsn };
+  const entries = await world.readAll(world.whole.perCore ? log.core(core) : log);
   const lsn = world.random.between(1, Math.max(1, durable));
-  const one = await log.get(lsn);
-  const other = entries.find((entry) => entry.lsn === lsn && entry.kind !== "void");
+  const one = await (world.whole.perCore ? log.get({ core, lsn }) : log.get(lsn));
+  const other = entries.find((entry) => entry.lsn === lsn && entry.kind !== "void" && entry.kind !== "epoch");
   if (one?.lsn !== other?.lsn || (one !== undefined && Buffer.compare(one.value, other!.value) !== 0))
-    throw new Violation(`get(${lsn}) is not what read() shows`);
+    throw new Violation(`get(${lsn}) of core ${core} is not what read() shows`);
+}
+
+/** Cores that this open has a stripe for, and where they are durable. */
+function chainsOf(log: Log): { core: number; lastLsn: number }[] {
+  return log.durablePositions().map((lastLsn, core) => ({ core, lastLsn }));
 }
 
 /** A disk that cannot be read stops whoever reads, with the right word, and nobody else. */
@@ -48,10 +53,12 @@ export async function checkPoisoned(world: World, log: Log, writers: Writer[]): 
     await expectRejection(new Promise((resolve) => resolve(writer.write("late"))), "COREWAL_POISONED");
     await expectRejection(new Promise((resolve) => resolve(writer.appendSync("late"))), "COREWAL_POISONED");
     // An LSN that nobody has yet is the caller's mistake.
-    await expectRejection(writer.durable(writer.durableLsn + 1), "COREWAL_POISONED", "COREWAL_OUTCOME_UNKNOWN", "COREWAL_INVALID_INPUT");
+    const where = world.whole.perCore ? { core: writer.ownCore, lsn: writer.durableLsn + 1 } : writer.durableLsn + 1;
+    await expectRejection(writer.durable(where), "COREWAL_POISONED", "COREWAL_OUTCOME_UNKNOWN", "COREWAL_INVALID_INPUT");
+    await expectRejection(writer.advanceEpoch(), "COREWAL_POISONED");
     await expectRejection(writer.closed, "COREWAL_POISONED", "COREWAL_IO", "COREWAL_DISK_FULL");
   }
-  world.oracle.judge(await world.readAll(log), log.durableLsn);
+  await world.judge(log, (core) => log.core(core).durableLsn);
 }
 
 export async function expectRejection(promise: Promise<unknown>, ...codes: string[]): Promise<void> {

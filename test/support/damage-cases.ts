@@ -22,14 +22,20 @@ export interface Density {
   bits: number;
   /** One of so many of the bytes in these zeros, and of the lengths that end in them. */
   zeros: number;
+  /** Bits of each of these zeros, another one at each byte. */
+  zeroBits: number;
   /** One of so many of the other lengths. */
   lengths: number;
   /** Regions further apart than this are not paired. */
   pairs: number;
 }
 
-/** All but most of the zeros, which are most of the bytes and would take most of the time. */
-export const EVERYTHING: Density = { bytes: 1, bits: 8, zeros: 16, lengths: 1, pairs: Infinity };
+/** Of the zeros, which are most of the bytes and would take most of the time, one bit of each byte; all of everything else. */
+export const EVERYTHING: Density = { bytes: 1, bits: 8, zeros: 1, zeroBits: 1, lengths: 1, pairs: Infinity };
+/** A sample for every test run. */
+export const SAMPLE: Density = { bytes: 5, bits: 1, zeros: 4096, zeroBits: 1, lengths: 64, pairs: 1 };
+/** Enough for each planted bug. */
+export const QUICK: Density = { bytes: 1, bits: 1, zeros: 1024, zeroBits: 1, lengths: 16, pairs: 2 };
 
 interface Region {
   file: string;
@@ -61,7 +67,7 @@ function* flips(files: Files, density: Density): Generator<DamageCase> {
   for (const [file, bytes] of files) {
     const used = usedBytes(bytes);
     for (let at = 0; at < bytes.length; at += at < used ? density.bytes : density.zeros) {
-      for (let n = 0; n < density.bits; n++) {
+      for (let n = 0; n < (at < used ? density.bits : density.zeroBits); n++) {
         const mask = 1 << ((at + n) & 7);
         yield {
           what: `bit ${mask} at offset ${at} of ${file} flipped`,

@@ -1,6 +1,7 @@
 // What corewal says of a damaged log, opened for reading, verified, and opened for writing, and whether it may say
 // that: the same entries, a loud error, or a cut that is reported as one and hides nothing that is still promised.
 
+import type { Core } from "../../src/core.js";
 import { codeOf } from "../../src/errors.js";
 import { ABANDON, openLogWith } from "../../src/log.js";
 import type { Entry, Log } from "../../src/types.js";
@@ -8,6 +9,7 @@ import { verifyLogOn } from "../../src/verify.js";
 import type { DamageCase } from "./damage-cases.js";
 import { DIRECTORY, Fixed, SMALL, type FixedLog } from "./fixed-log.js";
 import type { Files } from "./golden-cases.js";
+import { insidesOf } from "./insides.js";
 import { readLog, type ReadLog } from "./independent-reader.js";
 import { Violation } from "./oracle.js";
 
@@ -26,8 +28,8 @@ interface Answer {
   clean: boolean;
 }
 
-/** The memory of closed logs: a new one for each case would cost more than everything else. */
-let memory: WebAssembly.Memory | undefined;
+/** Of closed logs: a new one for each case would cost more than everything else. */
+let core: Core | undefined;
 
 export class Judge {
   private readonly good: ReadLog;
@@ -62,11 +64,8 @@ export class Judge {
     if (report.ok && (report.lastLsn !== read.lastLsn || report.clean !== read.clean))
       throw new Violation(`verify says ${report.lastLsn}, clean ${report.clean}; opening says ${read.lastLsn}, clean ${read.clean}`);
     const written = await this.open(files, async () => {
-      const log = (await openLogWith(DIRECTORY, SMALL, {
-        ...fixed.environment(),
-        ...(memory === undefined ? {} : { memory }),
-      })) as FixedLog;
-      memory = log.handle.memory as WebAssembly.Memory;
+      const log = (await openLogWith(DIRECTORY, SMALL, { ...fixed.environment(), ...(core === undefined ? {} : { core }) })) as FixedLog;
+      core = insidesOf(log).core;
       return log;
     });
     if (written.outcome !== read.outcome || written.lastLsn !== read.lastLsn || written.clean !== read.clean)

@@ -2,6 +2,7 @@
 
 import { ABANDON, PUMP } from "../../src/log.js";
 import { appendEach, drive, Fixed, type FixedLog } from "./fixed-log.js";
+import { name } from "./damaged-logs.js";
 import { loseLsns, pattern, type Files } from "./golden-cases.js";
 
 /** Two lives that close properly, then one that ends as it likes. */
@@ -44,6 +45,24 @@ async function copied(more: boolean): Promise<Files> {
   return fixed.files;
 }
 
+/** A crash came between the name of the segment that goes on and the sealing of the one before. */
+async function parentUnsealed(): Promise<Files> {
+  const before = await killed();
+  const files = await copied(false);
+  return files.set(name(before.size), before.get(name(before.size))!);
+}
+
+/** Full segments: the first, large one is sealed since the next frame had no room in it; the second is killed. */
+async function rotated(): Promise<Files> {
+  const fixed = new Fixed();
+  const log = await fixed.open();
+  const large = Array.from({ length: 8 }, (_, i) => pattern(1900, i));
+  await appendEach(fixed, log, [...large, pattern(150, 8), { kind: "put", key: "next", value: pattern(40, 9) }, pattern(200, 10)]);
+  log[ABANDON]();
+  if (fixed.files.size !== 2) throw new Error(`there are ${fixed.files.size} segments: it was to rotate once`);
+  return fixed.files;
+}
+
 export const LOGS: [what: string, make: () => Promise<Files>][] = [
   ["closed", () => thirdLife((log) => log.close())],
   ["killed", killed],
@@ -57,6 +76,8 @@ export const LOGS: [what: string, make: () => Promise<Files>][] = [
   ],
   ["copied forward", () => copied(false)],
   ["copied forward, then appended to", () => copied(true)],
+  ["copied forward, its parent not yet sealed", parentUnsealed],
+  ["rotated, then killed", rotated],
   ["closed with holes", () => holes((log) => log.close())],
   ["killed with holes", () => holes((log) => log[ABANDON]())],
 ];

@@ -5,8 +5,8 @@ import { damageCases, type Density } from "./damage-cases.js";
 import { Judge, OPEN_ERROR, READ_ERROR, SAME, TORN } from "./damage-judge.js";
 import type { Files } from "./golden-cases.js";
 
-/** Throws at the first loss or invention that nothing was said about. */
-export async function damageEverything(what: string, files: Files, density: Density): Promise<void> {
+/** Throws at the first loss or invention that nothing was said about. Gives how many damages there were. */
+export async function damageEverything(what: string, files: Files, density: Density, say = console.log): Promise<number> {
   // Most errors here are looked at for their code; their stacks would take most of the time.
   Error.stackTraceLimit = 0;
   const judge = new Judge(files);
@@ -21,7 +21,8 @@ export async function damageEverything(what: string, files: Files, density: Dens
   }
   const said = [...counts].sort((a, b) => b[1] - a[1]).map(([outcome, n]) => `${n} ${outcome}`);
   // The runner has printed a dot on this line.
-  console.log(`\n# ${what}: ${files.size} segments, ${cases} damages of ${kinds.size} kinds: ${said.join("; ")}`);
+  say(`\n# ${what}: ${files.size} segments, ${cases} damages of ${kinds.size} kinds: ${said.join("; ")}`);
   for (const outcome of [SAME, OPEN_ERROR, READ_ERROR]) assert.ok(counts.has(outcome), `never: ${outcome}`);
   assert.is(counts.has(TORN), judge.unproven, `${TORN}, if and only if there is something that no promise covers`);
+  return cases;
 }

@@ -63,7 +63,7 @@ async function close(world: World, log: DrivenLog): Promise<string> {
 async function proveAndKill(world: World, log: DrivenLog): Promise<string | undefined> {
   await world.pump();
   const { frames } = log.stats();
-  world.clockMs += 100;
+  world.pass(100);
   await world.pump();
   // A full segment has no room for the proof: then the last frame may be cut without a word.
   const proven = log.stats().frames > frames;

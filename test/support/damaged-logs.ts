@@ -128,8 +128,8 @@ const corrupt =
   (number: number, lsn: number, offset?: (d: Damage) => number): Expect =>
   (d) => ({ code: "COREWAL_CORRUPT", file: name(number), lsn: lsn === 0 ? undefined : lsn, offset: offset?.(d) });
 const unknown =
-  (number: number): Expect =>
-  () => ({ code: "COREWAL_UNKNOWN_VERSION", file: name(number), offset: 8 });
+  (number: number, offset = 8): Expect =>
+  () => ({ code: "COREWAL_UNKNOWN_VERSION", file: name(number), offset });
 const unreadable =
   (lastLsn: number, lsn: number): Expect =>
   () => ({ lastLsn, clean: true, unreadable: lsn });
@@ -208,6 +208,33 @@ export const TABLE: Row[] = [
   ["unknown version of a parent", chain, (d) => d.version(1, 2), unknown(1)],
   ["bad preamble under a final name", chain, (d) => d.flip(3, 3), corrupt(3, 0, () => 0)],
   ["bad header under a final name", chain, (d) => d.flip(3, 100), corrupt(3, 0, () => 32)],
+  [
+    "fuzzing: a segment that continues itself, for ever",
+    chain,
+    (d) => d.header(3, (v) => v.setBigUint64(72, 3n, true)),
+    corrupt(3, 0, () => 72),
+  ],
+  ["fuzzing: a frame align of 0", chain, (d) => d.header(3, (v) => v.setUint32(128, 0, true)), corrupt(3, 0, () => 128)],
+  [
+    "fuzzing: a frame align that is no power of two",
+    chain,
+    (d) => d.header(1, (v) => v.setUint32(128, 96, true)),
+    corrupt(1, 0, () => 128),
+  ],
+  ["fuzzing: another topology", chain, (d) => d.header(3, (v) => v.setUint32(56, 2, true)), unknown(3, 56)],
+  [
+    "fuzzing: a proven LSN beyond the end of a closed log",
+    closed,
+    (d) => d.header(1, (v) => v.setBigUint64(152, 5n, true)),
+    corrupt(1, 5, (d) => d.good.segments[0]!.end),
+  ],
+  ["fuzzing: a segment of another chain", chain, (d) => d.header(3, (v) => v.setUint32(60, 1, true)), corrupt(3, 0, () => 64)],
+  [
+    "fuzzing: a term that no number holds",
+    chain,
+    (d) => d.header(3, (v) => v.setBigUint64(104, 2n ** 53n, true)),
+    corrupt(3, 0, () => 104),
+  ],
   ["an empty file under a final name", chain, (d) => d.files.set(name(4), new Uint8Array(0)), corrupt(4, 0, () => 0)],
   ["a leftover .new, whatever it holds", chain, (d) => d.files.set(`${name(4)}.new`, d.bytes(3).slice(0, 300)), clean(6)],
 ];

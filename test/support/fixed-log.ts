@@ -3,7 +3,7 @@
 
 import { ABANDON, openLogWith, PUMP, type Environment } from "../../src/log.js";
 import type { LogOptions } from "../../src/options.js";
-import type { Entry, Log } from "../../src/types.js";
+import type { Entry, Input, Log, Writer } from "../../src/types.js";
 import { MemoryStorage } from "./memory-storage.js";
 
 export const DIRECTORY = "/log";
@@ -39,6 +39,10 @@ export class Fixed {
       now: () => this.nowMs,
       // Not random at all: each call gives other bytes, always the same ones.
       randomBytes: (count) => this.draws.shift() ?? Uint8Array.from({ length: count }, (_, i) => (0xa0 + 17 * ++this.drawn + 29 * i) & 255),
+      clock: () => {
+        const since = this.nowMs;
+        return () => (this.nowMs - since) * 1e6;
+      },
       manual: true,
     };
   }
@@ -65,11 +69,11 @@ export async function drive<T>(log: FixedLog, promise: Promise<T>): Promise<T> {
   return promise;
 }
 
-/** Appends one after the other, each in a frame of its own; the clock goes on by a second for each. */
-export async function appendEach(fixed: Fixed, log: FixedLog, inputs: Parameters<Log["append"]>[0][]): Promise<number[]> {
+/** Appends one after the other, by the log's own writer if no other is given, each in a frame of its own; the clock goes on by a second for each. */
+export async function appendEach(fixed: Fixed, log: FixedLog, inputs: Input[], writer: Writer = log): Promise<number[]> {
   const lsns: number[] = [];
   for (const input of inputs) {
-    lsns.push(await drive(log, log.append(input)));
+    lsns.push(await drive(log, writer.append(input)));
     fixed.nowMs += 1000;
   }
   return lsns;

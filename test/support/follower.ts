@@ -17,8 +17,10 @@ export class Follower {
   constructor(
     readonly world: World,
     readonly log: Log,
+    /** Which chain it follows; in a striped log the whole. */
+    private readonly core = 0,
   ) {
-    this.reading = log.readBatches({ follow: true, internal: true })[Symbol.asyncIterator]();
+    this.reading = (world.whole.perCore ? log.core(core) : log).readBatches({ follow: true, internal: true })[Symbol.asyncIterator]();
     this.run().then(
       () => (this.ended = "closed"),
       (error: unknown) => (this.ended = error),
@@ -38,9 +40,11 @@ export class Follower {
     }
     const { ended, world } = this;
     if (world.disk.down) throw new Crashed();
+    // Who advances an epoch has pumped meanwhile.
+    if (ending === undefined && world.barriers > 0 && world.failed) return;
     const now = ended === undefined ? undefined : ended === "closed" ? ended : codeOf(ended);
     if (now !== ending) throw new Violation(`a follower should be ${ending ?? "waiting"} and is ${now}: ${(ended as Error)?.stack}`);
-    world.oracle.judge(this.entries, this.log.durableLsn);
+    world.whole.of(this.core).judge(this.entries, this.log.core(this.core).durableLsn);
   }
 
   stop(): void {
@@ -51,12 +55,12 @@ export class Follower {
 /** The disk as another process has it: no failure, crash or end of the one that writes comes to it. */
 function outsideOf(disk: SimulatedDisk): Storage {
   const calm = <T>(run: () => T): T => {
-    const { faults, crashAt, operations } = disk;
-    Object.assign(disk, { faults: { ...NO_FAULTS }, crashAt: Infinity });
+    const { faults, crashAt, operations, meanwhile } = disk;
+    Object.assign(disk, { faults: { ...NO_FAULTS }, crashAt: Infinity, meanwhile: undefined });
     try {
       return run();
     } finally {
-      Object.assign(disk, { faults, crashAt, operations });
+      Object.assign(disk, { faults, crashAt, operations, meanwhile });
     }
   };
   const never = (): never => {
@@ -99,6 +103,7 @@ export class OutsideFollower extends Follower {
 
   /** Looks once and reads. Whatever it is shown must stay. */
   async look(): Promise<void> {
+    this.world.count("follower in another process looked");
     (this.log as DrivenLog)[PUMP]();
     await this.check();
     this.world.oracle.prove(this.log.durableLsn, "shown to a follower in another process");
@@ -122,5 +127,5 @@ export async function checkFollower(world: World, follower: Follower | undefined
 export async function checkFollowers(world: World, follower: Follower | undefined): Promise<void> {
   await checkFollower(world, follower);
   if (world.outside !== undefined) await world.outside.look();
-  else if (world.oracle.proven > 0) world.outside = await OutsideFollower.open(world, true);
+  else if (world.oracle.proven > 0 && !world.whole.perCore) world.outside = await OutsideFollower.open(world, true);
 }

@@ -3,10 +3,11 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { ABANDON, PUMP } from "../../src/log.js";
+import { ABANDON, attachLog, PUMP } from "../../src/log.js";
 import { CTL_NEXT_LSN } from "../../assembly/layout.js";
-import type { Input } from "../../src/types.js";
-import { appendEach, drive, Fixed, type FixedLog } from "./fixed-log.js";
+import type { Input, Writer } from "../../src/types.js";
+import { repairLogOn } from "../../src/repair.js";
+import { appendEach, DIRECTORY, drive, Fixed, type FixedLog } from "./fixed-log.js";
 import { readCommit, type ReadLog } from "./independent-reader.js";
 
 export const GOLDEN = join(process.cwd(), "test/golden/v1");
@@ -62,6 +63,20 @@ async function tornLog(): Promise<Fixed> {
   const files = fixed.files;
   files.get(file)!.fill(0, end, end + 64);
   return Object.assign(new Fixed(files), { nowMs: fixed.nowMs });
+}
+
+/** Two cores with entries of every kind in two epochs, of which the first one is complete. */
+async function twoCores(fixed: Fixed): Promise<{ log: FixedLog; other: Writer }> {
+  const log = await fixed.open({ topology: "per-core", stripes: 2 });
+  const other = await attachLog(log.handle);
+  await appendEach(fixed, log, ["core 0, epoch 0", { kind: "put", key: "key", value: "value" }]);
+  await appendEach(fixed, log, [pattern(40, 1)], other);
+  await drive(log, other.appendBatch(["of one batch", "of one time", { kind: "delete", key: "key" }]));
+  fixed.nowMs += 1000;
+  await log.advanceEpoch();
+  await appendEach(fixed, log, [{ kind: "commit", offsets: { orders: 42n } }], other);
+  await appendEach(fixed, log, ["core 0, epoch 1"]);
+  return { log, other };
 }
 
 /** Where the frames of the only segment end, by the zeros behind them. */
@@ -165,6 +180,22 @@ export const CASES: GoldenCase[] = [
       return fixed.files;
     },
   },
+  ...(["truncate", "skip"] as const).map((policy) => ({
+    name: `repaired-${policy}`,
+    what: `the first frame of the second of three segments damaged, repaired with ${policy}, appended to`,
+    async make(): Promise<Files> {
+      const chain = CASES.find(({ name }) => name === "chain")!;
+      const files = await chain.make();
+      const second = files.get("000-0000000002.wal")!;
+      second[256 + 64 + 16]! ^= 1;
+      const fixed = new Fixed(files);
+      await repairLogOn(DIRECTORY, { policy }, fixed.environment());
+      const log = await fixed.open();
+      await appendEach(fixed, log, ["after the repair"]);
+      await log.close();
+      return new Map([...fixed.files].filter(([name]) => name.endsWith(".wal")));
+    },
+  })),
   {
     name: "kinds",
     what: "every kind, sizes 0 to 17, in batches of seven, frames at multiples of 64",
@@ -187,6 +218,30 @@ export const CASES: GoldenCase[] = [
       return fixed.files;
     },
   },
+  {
+    name: "per-core",
+    what: "two cores, two epochs, closed: both are complete",
+    async make() {
+      const fixed = new Fixed();
+      const { log } = await twoCores(fixed);
+      await log.close();
+      return fixed.files;
+    },
+  },
+  {
+    name: "per-core-killed",
+    what: "the same, killed in a third epoch: the second one is complete, core 0 ends with a promise, core 1 without",
+    async make() {
+      const fixed = new Fixed();
+      const { log, other } = await twoCores(fixed);
+      await log.advanceEpoch();
+      await appendEach(fixed, log, ["core 0, epoch 2"]);
+      log[PUMP]();
+      await appendEach(fixed, log, ["core 1, epoch 2"], other);
+      log[ABANDON]();
+      return fixed.files;
+    },
+  },
 ];
 
 export function goldenFiles(name: string): Files {
@@ -200,15 +255,23 @@ export function goldenFiles(name: string): Files {
 }
 
 /** What the independent reader says, in a form that can be written down and compared. */
-export function describe(log: ReadLog): unknown {
+export function describe({ topology, complete, chains, ...log }: ReadLog): unknown {
+  // Of a striped log what was written down before there were others.
+  const perCore = topology === "per-core";
   return JSON.parse(
     JSON.stringify(
       {
         ...log,
-        segments: log.segments.map(({ frames, footer, ...rest }) => ({
-          ...rest,
+        ...(perCore ? { topology, complete, chains } : {}),
+        segments: log.segments.map(({ file, chain, number, end, firstLsn, lastLsn, frames, footer }) => ({
+          file,
+          ...(perCore ? { chain } : {}),
+          number,
+          end,
+          firstLsn,
+          lastLsn,
           frames: frames.map((f) => `${f.offset}: LSN ${f.firstLsn} + ${f.lsns}, promise ${f.promise}`),
-          footer: footer ?? null,
+          footer: footer === undefined ? null : { ...footer, ...(perCore ? {} : { marks: undefined }) },
         })),
         entries: log.entries.map(({ key, value, ...rest }) => {
           const bytes = rest.kind === "commit" ? readCommit(value) : { value: show(value) };

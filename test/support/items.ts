@@ -57,7 +57,18 @@ export function makeForgery(id: number, offset: number, size: number): Item {
   const step = FRAME_HEADER_BYTES;
   for (let at = step - (offset % step); at + step <= size; at += step) {
     if (at < 4) continue;
-    const header = { bytes: step, entries: 0, firstLsn: 1, durableLsn: 2 ** 40, term: 1, epoch: 0, timeNs: 0n, headersCrc: 0, lsns: 0 };
+    const header = {
+      bytes: step,
+      entries: 0,
+      firstLsn: 1,
+      durableLsn: 2 ** 40,
+      term: 1,
+      epoch: 0,
+      durableEpoch: 0,
+      timeNs: 0n,
+      headersCrc: 0,
+      lsns: 0,
+    };
     encodeFrameHeader(core, WINDOW, header, 0n, offset + at);
     item.value.set(core.bytes.subarray(WINDOW, WINDOW + step), at);
   }

@@ -20,6 +20,9 @@ class MemoryFile implements StorageFile {
     return bytes.length;
   }
   read(into: Uint8Array, offset: number): number {
+    const bad = this.storage.unreadable;
+    if (bad?.path === this.path && offset < bad.to && offset + into.length > bad.from)
+      throw Object.assign(new Error("EIO: i/o error, read"), { code: "EIO" });
     const part = this.node.bytes.subarray(offset, offset + into.length);
     into.set(part);
     return part.length;
@@ -40,6 +43,8 @@ class MemoryFile implements StorageFile {
 export class MemoryStorage implements Storage {
   /** Counts everything that changes a file or a name. */
   changes = 0;
+  /** Reading any byte of it fails. */
+  unreadable: { path: string; from: number; to: number } | undefined;
   private readonly nodes = new Map<string, { bytes: Buffer }>();
   private readonly directories = new Set<string>();
 
@@ -51,9 +56,14 @@ export class MemoryStorage implements Storage {
   /** A storage that holds copies of these files in this directory. */
   static of(directory: string, files: ReadonlyMap<string, Uint8Array>): MemoryStorage {
     const storage = new MemoryStorage();
-    storage.directories.add(directory);
-    for (const [name, bytes] of files) storage.nodes.set(`${directory}/${name}`, { bytes: Buffer.from(bytes) });
+    storage.put(directory, files);
     return storage;
+  }
+
+  /** Makes the directory, with copies of these files. */
+  put(directory: string, files: ReadonlyMap<string, Uint8Array>): void {
+    this.directories.add(directory);
+    for (const [name, bytes] of files) this.nodes.set(`${directory}/${name}`, { bytes: Buffer.from(bytes) });
   }
 
   list(directory: string): string[] {

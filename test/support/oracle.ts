@@ -16,6 +16,8 @@ export interface Item {
   kind: Kind;
   key: Uint8Array | undefined;
   value: Uint8Array;
+  /** What was acknowledged before it was appended: a LSN for each core. */
+  acked?: number[];
 }
 
 /** One call that appends: an entry, or a batch. */
@@ -28,11 +30,14 @@ export interface Operation {
   term: number;
   /** The caller was told that it was not written. */
   refused: boolean;
+  /** It is in one of these epochs: it was called in the first one, and known to be in the log in the last one. */
+  epochs: { from: number; to: number };
 }
 
-interface Settled {
+export interface Settled {
   item: Item | undefined;
   term: number;
+  epoch: number;
   timestampMs: number;
 }
 
@@ -56,6 +61,36 @@ export class Oracle {
   private returned: number | undefined;
   private provenBy = "";
 
+  /** The same knowledge apart, for another future. */
+  copy(): Oracle {
+    const copy = new Oracle();
+    const copies = new Map(this.operations.map((operation) => [operation, { ...operation, epochs: { ...operation.epochs } }]));
+    copy.proven = this.proven;
+    copy.term = this.term;
+    copy.durableTerm = this.durableTerm;
+    copy.returned = this.returned;
+    copy.provenBy = this.provenBy;
+    for (const lsn of this.ghosts) copy.ghosts.add(lsn);
+    copy.settled = this.settled;
+    copy.operations = [...copies.values()];
+    for (const [id, operation] of this.byId) copy.byId.set(id, copies.get(operation)!);
+    for (const [lsn, operation] of this.byLsn) copy.byLsn.set(lsn, copies.get(operation)!);
+    return copy;
+  }
+
+  /** The same for oracles that will judge alike. */
+  fingerprint(): string {
+    const operations = this.operations.map(({ items, writer, first, term, refused }) => [
+      items.map(({ id }) => id),
+      writer,
+      first,
+      term,
+      refused,
+    ]);
+    const settled = this.settled.map(({ item, term, epoch, timestampMs }) => [item?.id, term, epoch, timestampMs]);
+    return JSON.stringify([this.proven, this.term, this.durableTerm, this.returned, [...this.ghosts], operations, settled]);
+  }
+
   get settledLsn(): number {
     return this.settled.length;
   }
@@ -65,8 +100,10 @@ export class Oracle {
     return this.settled[lsn - 1]?.item;
   }
 
-  begin(writer: number, items: Item[]): Operation {
-    const operation: Operation = { items, writer, first: 0, term: this.term, refused: false };
+  /** `epoch` is the one that is present. */
+  begin(writer: number, items: Item[], epoch = 0): Operation {
+    const epochs = { from: epoch, to: Infinity };
+    const operation: Operation = { items, writer, first: 0, term: this.term, refused: false, epochs };
     this.operations.push(operation);
     for (const item of items) if (item.id !== 0) this.byId.set(item.id, operation);
     this.returned = undefined;
@@ -79,8 +116,9 @@ export class Oracle {
     this.returned = undefined;
   }
 
-  /** The log named the LSN of an operation. */
-  learn(operation: Operation, first: number): void {
+  /** The log named the LSN of an operation; `epoch` is the one that is present. */
+  learn(operation: Operation, first: number, epoch = Infinity): void {
+    operation.epochs.to = Math.min(operation.epochs.to, epoch);
     if (operation.first === first) return;
     if (operation.first !== 0) throw new Violation(`LSN ${operation.first} became ${first}`);
     if (operation.refused) throw new Violation(`LSN ${first} for an operation that was refused`);
@@ -115,14 +153,31 @@ export class Oracle {
     this.term = term;
   }
 
+  /** The log ends at `lastLsn` and says that this epoch is complete: nothing is missing that was published up to its end. */
+  requireEpoch(epoch: number, lastLsn: number): void {
+    for (const { refused, first, items, epochs } of this.operations) {
+      const last = first + items.length - 1;
+      if (!refused && first !== 0 && epochs.to <= epoch && last > lastLsn)
+        throw new Violation(
+          `epoch ${epoch} is complete, but LSN ${last}, published in epoch ${epochs.to}, is missing: the last is ${lastLsn}`,
+        );
+    }
+  }
+
+  /** The highest epoch of what was recovered. */
+  get settledEpoch(): number {
+    return this.settled.at(-1)?.epoch ?? -1;
+  }
+
   /** Everything that was recovered, read back. What was in flight and is not here may never come. */
-  recovered(entries: Entry[], lastLsn: number): void {
+  recovered(entries: Entry[], lastLsn: number): Settled[] {
     this.settled = this.judge(entries, lastLsn);
     this.durableTerm = Math.max(this.durableTerm, this.settled.at(-1)?.term ?? 0);
     this.operations = [];
     this.byId.clear();
     this.byLsn.clear();
     this.ghosts.clear();
+    return this.settled;
   }
 
   /**
@@ -132,6 +187,8 @@ export class Oracle {
   judge(entries: Entry[], lastLsn: number): Settled[] {
     const list: Settled[] = [];
     for (const entry of entries) {
+      // Takes no LSN.
+      if (entry.kind === "epoch") continue;
       const lsn = list.length + 1;
       if (entry.lsn !== lsn) throw new Violation(`LSN ${entry.lsn} stands where ${lsn} belongs`);
       if (entry.kind === "void") {
@@ -140,7 +197,7 @@ export class Oracle {
         const item = lsn <= this.settled.length ? this.settled[lsn - 1]!.item : this.find(entry, lsn);
         if (item === undefined) throw new Violation(`LSN ${lsn} was a hole and is now ${describe(entry)}`);
         compare(entry, item);
-        list.push({ item, term: entry.term, timestampMs: entry.timestampMs });
+        list.push({ item, term: entry.term, epoch: entry.epoch, timestampMs: entry.timestampMs });
       }
     }
     if (list.length !== lastLsn) throw new Violation(`the log says that it ends at LSN ${lastLsn}, reading it ends at ${list.length}`);
@@ -153,7 +210,7 @@ export class Oracle {
     const known = this.settled[lsn - 1];
     if (known === undefined ? !this.ghosts.has(lsn) : known.item !== undefined)
       throw new Violation(`LSN ${lsn} is a hole, and no writer died there`);
-    return { item: undefined, term: entry.term, timestampMs: entry.timestampMs };
+    return { item: undefined, term: entry.term, epoch: entry.epoch, timestampMs: entry.timestampMs };
   }
 
   /** The item in flight that this entry shows. */
@@ -177,15 +234,22 @@ export class Oracle {
       const lsn = i + 1;
       if (before !== undefined && now.term < before.term)
         throw new Violation(`LSN ${lsn} has term ${now.term}, the one before it ${before.term}`);
+      if (before !== undefined && now.epoch < before.epoch)
+        throw new Violation(`LSN ${lsn} has epoch ${now.epoch}, the one before it ${before.epoch}`);
       if (before !== undefined && now.timestampMs < before.timestampMs) throw new Violation(`LSN ${lsn} is older than the one before it`);
       const known = this.settled[i];
       if (known !== undefined && (known.term !== now.term || known.timestampMs !== now.timestampMs)) {
         throw new Violation(`LSN ${lsn} had term ${known.term} and time ${known.timestampMs}, now ${now.term} and ${now.timestampMs}`);
       }
+      if (known !== undefined && known.epoch !== now.epoch) throw new Violation(`LSN ${lsn} had epoch ${known.epoch}, now ${now.epoch}`);
       const operation = this.byLsn.get(lsn);
       if (operation !== undefined && i >= this.settled.length && operation.term !== now.term) {
         throw new Violation(`LSN ${lsn} was appended in term ${operation.term} and is read with term ${now.term}`);
       }
+      if (operation !== undefined && i >= this.settled.length && !(now.epoch >= operation.epochs.from && now.epoch <= operation.epochs.to))
+        throw new Violation(
+          `LSN ${lsn} was appended in epoch ${operation.epochs.from} to ${operation.epochs.to} and is read with epoch ${now.epoch}`,
+        );
     }
   }
 
@@ -230,7 +294,7 @@ export function writeId(bytes: Uint8Array, id: number): void {
   for (let i = 0; i < ID_BYTES; i++) bytes[i] = id >>> (i * 8);
 }
 
-function compare(entry: Entry, item: Item): void {
+export function compare(entry: Entry, item: Item): void {
   if (entry.kind !== item.kind)
     throw new Violation(`LSN ${entry.lsn} is ${describe(entry)}, it was appended as ${item.kind} with id ${item.id}`);
   if (item.kind === "commit") {

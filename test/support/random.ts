@@ -36,7 +36,7 @@ export class Random {
   }
 
   chance(probability: number): boolean {
-    return probability > 0 && this.fraction() < probability;
+    return probability >= 1 || (probability > 0 && this.fraction() < probability);
   }
 
   pick<T>(list: readonly T[]): T {
@@ -48,8 +48,10 @@ export class Random {
     return new Random(this.bits());
   }
 
+  /** Noise: one decision, however long. */
   fill(into: Uint8Array): Uint8Array {
-    for (let i = 0; i < into.length; i++) into[i] = this.bits() >>> 24;
+    const noise = new Random(this.bits());
+    for (let i = 0; i < into.length; i++) into[i] = noise.bits() >>> 24;
     return into;
   }
 }

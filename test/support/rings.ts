@@ -3,7 +3,8 @@
 
 import * as assert from "uvu/assert";
 import * as L from "../../assembly/layout.js";
-import { bindCore, coreModule, logGeometry, makeMemory, type Core } from "../../src/core.js";
+import { initLog, logGeometry } from "../../src/banks.js";
+import { bindCore, coreModule, makeMemory, type Core } from "../../src/core.js";
 import { crc } from "./independent-reader.js";
 
 const FRAME_BYTES = 65536;
@@ -30,7 +31,8 @@ export class Rings {
   generations: number[] = [];
 
   constructor({ stripes = 3, ringBytes = 4096, nextLsn = 1, start = 0, generation }: Setup = {}) {
-    const { rings, frame, totalBytes } = logGeometry(stripes, ringBytes, FRAME_BYTES);
+    const geometry = logGeometry(stripes, ringBytes, FRAME_BYTES);
+    const { frame, totalBytes } = geometry;
     const memory = memories.get(totalBytes) ?? makeMemory(totalBytes);
     memories.set(totalBytes, memory);
     this.core = bindCore(coreModule(), memory);
@@ -41,7 +43,7 @@ export class Rings {
     x.crc32c_init();
     this.core.bytes.set(SEED_BYTES, L.WINDOW - 16);
     this.seed = x.crc32c_update(-1, L.WINDOW - 16, 4);
-    x.log_init(stripes, rings, ringBytes, this.seed, nextLsn);
+    initLog(this.core, geometry, { ringBytes, entrySeed: this.seed, nextLsn: () => nextLsn });
     for (let s = 0; s < stripes; s++) {
       const block = L.STRIPE_BLOCKS + s * L.STRIPE_BYTES;
       if (generation !== undefined) view.setUint32(block + L.STRIPE_STATE + 4, generation * 2, true);
@@ -56,7 +58,7 @@ export class Rings {
   fill(stripe: number, payloads: Uint8Array[], generation = this.generations[stripe]!): number {
     const { x, bytes } = this.core;
     const body = payloads.reduce((sum, p) => sum + 16 + up(p.length, 8), 0);
-    const first = x.ring_reserve(stripe, generation, body, payloads.length);
+    const first = x.ring_reserve(stripe, generation, body, payloads.length, 0);
     if (first <= 0) return first;
     let at = first;
     for (const payload of payloads) {

@@ -9,7 +9,7 @@ export interface TestRuntime {
 
 /** The one that runs this test. */
 export const here: TestRuntime = {
-  name: "this",
+  name: process.versions["deno"] !== undefined ? "deno" : process.versions["bun"] !== undefined ? "bun" : "node",
   command: process.execPath,
   args: process.versions["deno"] === undefined ? [] : ["run", "--allow-all"],
 };

@@ -6,14 +6,14 @@ export const SCHEDULE_MUTANTS: Mutant[] = [
   {
     name: "doorbell-without-notify",
     file: "assembly/ring.ts",
-    find: "if (atomic.xchg<i32>(CTL_SLEEP, SLEEP_AWAKE) != SLEEP_AWAKE) atomic.notify(CTL_SLEEP, 1);",
-    replace: "atomic.store<i32>(CTL_SLEEP, SLEEP_AWAKE);",
+    find: "if (atomic.xchg<i32>(bell, SLEEP_AWAKE) != SLEEP_AWAKE) atomic.notify(bell, 1);",
+    replace: "atomic.store<i32>(bell, SLEEP_AWAKE);",
     why: "the flusher sleeps on, and everybody takes it for awake",
   },
   {
     name: "death-in-the-doorbell",
     file: "assembly/ring.ts",
-    find: "  atomic.store<i32>(CTL_SLEEP, SLEEP_AWAKE);\n  atomic.notify(CTL_SLEEP, 1);",
+    find: "  atomic.store<i32>(bell, SLEEP_AWAKE);\n  atomic.notify(bell, 1);",
     replace: "  doorbell_ring();",
     why: "a thread that ended before its notify leaves a flusher that nobody wakes",
   },
@@ -27,9 +27,9 @@ export const SCHEDULE_MUTANTS: Mutant[] = [
   {
     name: "lsn-before-pending",
     file: "assembly/ring.ts",
-    find: "  if (atomic.cmpxchg<u64>(word, state, pending) != state) return RING_REVOKED;\n  point(2);\n  const lsn = atomic.add<i64>(CTL_NEXT_LSN, <i64>entries);",
+    find: "  if (atomic.cmpxchg<u64>(word, state, pending) != state) return RING_REVOKED;\n  point(2);\n  const epoch = atomic.load<i64>(LOG_EPOCH);\n  if (load<u32>(BANK, CTL_TIME_BYTES) && load<i64>(block, STRIPE_EPOCH) != epoch)\n    return atomic.cmpxchg<u64>(word, pending, state) == pending ? RING_EPOCH : RING_REVOKED;\n  store<u8>(group, <u8>epoch, GROUP_EPOCH);\n  const lsn = atomic.add<i64>(BANK, <i64>entries, CTL_NEXT_LSN);",
     replace:
-      "  const lsn = atomic.add<i64>(CTL_NEXT_LSN, <i64>entries);\n  point(2);\n  if (atomic.cmpxchg<u64>(word, state, pending) != state) return RING_REVOKED;",
+      "  const lsn = atomic.add<i64>(BANK, <i64>entries, CTL_NEXT_LSN);\n  if (atomic.cmpxchg<u64>(word, state, pending) != state) return RING_REVOKED;\n  point(2);\n  const epoch = atomic.load<i64>(LOG_EPOCH);\n  if (load<u32>(BANK, CTL_TIME_BYTES) && load<i64>(block, STRIPE_EPOCH) != epoch)\n    return atomic.cmpxchg<u64>(word, pending, state) == pending ? RING_EPOCH : RING_REVOKED;\n  store<u8>(group, <u8>epoch, GROUP_EPOCH);",
     why: "an LSN that is about to be published is taken for dead",
   },
   {
@@ -87,8 +87,52 @@ export const SCHEDULE_MUTANTS: Mutant[] = [
   {
     name: "wake-before-durable",
     file: "assembly/index.ts",
-    find: "  atomic.store<i64>(CTL_DURABLE_LSN, <i64>lsn);\n  log_wake();",
-    replace: "  log_wake();\n  atomic.store<i64>(CTL_DURABLE_LSN, <i64>lsn);",
+    find: "  atomic.store<i64>(BANK, <i64>lsn, CTL_DURABLE_LSN);\n  log_wake();",
+    replace: "  log_wake();\n  atomic.store<i64>(BANK, <i64>lsn, CTL_DURABLE_LSN);",
     why: "whoever waits is woken, finds nothing and sleeps for ever",
+  },
+  {
+    name: "revoke-without-exchange",
+    file: "assembly/ring.ts",
+    find: "if (atomic.cmpxchg<u64>(word, state, next) == state) return state & PENDING ? 1 : 0;",
+    replace: "atomic.store<u64>(word, next);\n    return state & PENDING ? 1 : 0;",
+    why: "what its owner publishes meanwhile is taken back",
+  },
+  {
+    name: "highest-stripe-without-exchange",
+    file: "assembly/ring.ts",
+    find: "    const before = atomic.cmpxchg<u32>(at, seen, value);\n    if (before == seen) break;\n    seen = before;",
+    replace: "    atomic.store<u32>(at, value);\n    break;",
+    why: "of two threads that claim at once the flusher never looks at the higher stripe",
+  },
+  {
+    name: "stripes-counted-first",
+    file: "assembly/merge.ts",
+    find: "  const limit = atomic.load<i64>(BANK, CTL_NEXT_LSN);\n  point(11);\n  const stripes = atomic.load<u32>(BANK, CTL_STRIPE_HIGH);",
+    replace:
+      "  const stripes = atomic.load<u32>(BANK, CTL_STRIPE_HIGH);\n  point(11);\n  const limit = atomic.load<i64>(BANK, CTL_NEXT_LSN);",
+    why: "the LSN of a stripe that was claimed in between is taken for dead",
+  },
+  {
+    name: "released-before-cleared",
+    file: "assembly/ring.ts",
+    find: "  atomic.store<i64>(block + STRIPE_DEMAND_GROUP, 0);\n  atomic.store<i64>(block + STRIPE_DEMAND_SYNC, 0);\n  return atomic.cmpxchg<i32>(block + STRIPE_OWNER, owner, 0) == owner ? 1 : 0;",
+    replace:
+      "  const released = atomic.cmpxchg<i32>(block + STRIPE_OWNER, owner, 0) == owner ? 1 : 0;\n  atomic.store<i64>(block + STRIPE_DEMAND_GROUP, 0);\n  atomic.store<i64>(block + STRIPE_DEMAND_SYNC, 0);\n  return released;",
+    why: "what the next owner demands is wiped out",
+  },
+  {
+    name: "wrap-without-mark",
+    file: "assembly/ring.ts",
+    find: "    store<u32>(ring + position, 0, GROUP_ENTRIES);\n",
+    replace: "",
+    why: "what an earlier round left at the end of the ring is taken for a group",
+  },
+  {
+    name: "wrap-compared-by-size",
+    file: "assembly/merge.ts",
+    find: "  if (head == tail) return i64.MAX_VALUE;",
+    replace: "  if (head >= tail) return i64.MAX_VALUE;",
+    why: "a tail that has wrapped around 2^32 lies below the head",
   },
 ];

@@ -3,50 +3,19 @@
 // PowerLoss, and so does everything after it until reboot() (the power was lost: the cache is gone) or
 // restart() (only the process was killed: the cache is still there, open files are not).
 //
+// What really happened is told to `note`, by kind, so that a simulation can count what it has seen.
+//
 // Not simulated: hardware that lies about fsync, sectors that tear, and damage to sectors that were not
 // being written. The design does not promise to survive those.
 
+import { createHash } from "node:crypto";
 import type { Storage, StorageFile } from "../../src/storage.js";
-import { Random } from "./random.js";
+import { NO_FAULTS, type DiskOptions, type Faults } from "./disk-faults.js";
+import type { Random } from "./random.js";
 import { SimulatedDirectory } from "./simulated-directory.js";
-import { SimulatedInode, type Survival } from "./simulated-file.js";
+import { SimulatedInode, type Note, type Outcome, type Survival } from "./simulated-file.js";
 
-/** Probabilities, each for one operation. */
-export interface Faults {
-  writeError: number;
-  /** A write that returns fewer bytes than it was given. */
-  shortWrite: number;
-  /** ENOSPC, after a part was written if the write had been tried before. */
-  noSpace: number;
-  syncError: number;
-  directorySyncError: number;
-  readError: number;
-  /** create, rename and remove. */
-  nameError: number;
-}
-
-export const NO_FAULTS: Readonly<Faults> = {
-  writeError: 0,
-  shortWrite: 0,
-  noSpace: 0,
-  syncError: 0,
-  directorySyncError: 0,
-  readError: 0,
-  nameError: 0,
-};
-
-export interface DiskOptions {
-  /** What is written whole or not at all. */
-  sectorBytes: 512 | 4096;
-  /** What else the fsync of a file makes durable: nothing (POSIX), its own name, every name so far (ext4's journal). */
-  fsyncAlso: "nothing" | "own name" | "all names";
-  /** Names survive in the order in which they were changed, as with a journal; otherwise each for itself. */
-  orderedNames: boolean;
-  /** Lost sectors may hold garbage. Only fair to logs whose frames do not share sectors. */
-  garbage: boolean;
-  /** With a full disk, bytes that exist can be overwritten (ext4, xfs; not btrfs). */
-  overwriteWhenFull: boolean;
-}
+export { NO_FAULTS, type DiskOptions, type Faults };
 
 export type Operation =
   | "list"
@@ -87,15 +56,33 @@ export class SimulatedDisk implements Storage {
   crashedIn = "";
   /** Told of every operation, for replays. */
   onOperation: ((text: string) => void) | undefined;
-  readonly #random: Random;
+  /** What decides; a simulation may give it another stream for each life. */
+  random: Random;
+  /** Called before each operation is done: what other threads do meanwhile. */
+  meanwhile: ((operation: Operation) => void) | undefined;
+  readonly #note: Note;
+  /** Changes so far, of contents and names. */
+  #changes = 0;
+  /** Files that no name leads to any more: their blocks may turn up in others. */
+  readonly #freed: SimulatedInode[] = [];
   readonly #directories = new Map<string, SimulatedDirectory>();
   readonly #inodes = new Set<SimulatedInode>();
   #down = false;
   #boot = 0;
 
-  constructor(random: Random, options: Partial<DiskOptions> = {}) {
-    this.#random = random;
-    this.options = { sectorBytes: 512, fsyncAlso: "nothing", orderedNames: false, garbage: false, overwriteWhenFull: true, ...options };
+  constructor(random: Random, options: Partial<DiskOptions> = {}, note: Note = () => {}) {
+    this.random = random;
+    this.#note = note;
+    this.options = {
+      sectorBytes: 512,
+      fsyncAlso: "nothing",
+      orderedNames: false,
+      garbage: false,
+      garbageInUnused: false,
+      eachFile: false,
+      overwriteWhenFull: true,
+      ...options,
+    };
   }
 
   /** Between the crash and the reboot. */
@@ -110,24 +97,52 @@ export class SimulatedDisk implements Storage {
 
   /** Power is lost, now or at the operation before, and comes back. */
   reboot(): void {
+    const boot = this.#boot;
     this.restart();
-    const random = this.#random;
-    const options = this.options;
+    const { random, options } = this;
     const inodes = [...this.#inodes];
-    const survival: Survival = {
+    const survivalOf = (): Survival => ({
       sectors: random.pick([0, 0.5, 0.9, 1]),
       sizes: random.pick([0, 0.5, 0.9, 1]),
-      garbage: options.garbage ? random.pick([0, 0.2, 1]) : 0,
-      // Noise, or what the place held when it belonged to another file.
-      litter: (sector, offset) => {
-        if (random.chance(0.5)) random.fill(sector);
-        else random.pick(inodes).read(sector, offset);
-      },
-    };
+      garbage: options.garbage || options.garbageInUnused ? random.pick([0, 0.2, 1]) : 0,
+      garbageSpares: !options.garbage,
+      litter: (sector, offset) => this.#litter(sector, offset, inodes),
+    });
+    const survival = survivalOf();
     const names = random.pick([0, 0.5, 0.9, 1]);
-    for (const inode of inodes) inode.losePower(random, survival);
+    const before = this.#named();
+    // Names first: which of them led to a file that was synced is known as long as nothing is settled.
+    const outcomes = [...this.#directories.values()].map((directory) => directory.losePower(random, names, options.orderedNames));
+    for (const inode of inodes) outcomes.push(inode.losePower(random, options.eachFile ? survivalOf() : survival, boot));
     this.#inodes.clear();
-    for (const directory of this.#directories.values()) directory.losePower(random, names, options.orderedNames);
+    if (outOfOrder(outcomes)) this.#note("changes of different files and names kept out of order");
+    const after = this.#named();
+    for (const inode of before) if (!after.has(inode)) this.#free(inode);
+  }
+
+  /** What an interrupted write, or a new block of a file, may hold: noise, or what stood on the disk, here or elsewhere. */
+  #litter(sector: Uint8Array, offset: number, inodes: SimulatedInode[]): void {
+    const { random } = this;
+    const roll = random.below(3);
+    if (roll === 1) {
+      this.#note("sector with the contents of another file");
+      random.pick(inodes).readDisk(sector, offset);
+    } else if (roll === 2 && this.#freed.length > 0) {
+      this.#note("sector with the contents of a deleted file");
+      random.pick(this.#freed).readDisk(sector, offset);
+    } else {
+      this.#note("sector with noise");
+      random.fill(sector);
+    }
+  }
+
+  #free(inode: SimulatedInode): void {
+    this.#freed.push(inode);
+    if (this.#freed.length > FREED_MAX) this.#freed.shift();
+  }
+
+  #named(): Set<SimulatedInode> {
+    return new Set([...this.#directories.values()].flatMap(({ names }) => [...names.values()]));
   }
 
   /** The process is dead, the machine is not: files that were open are closed, the cache stays. */
@@ -137,6 +152,37 @@ export class SimulatedDisk implements Storage {
     this.crashAt = Infinity;
   }
 
+  /** The same disk apart, contents and what is not synced yet, for another process and another future. */
+  copy(random: Random): SimulatedDisk {
+    const copy = new SimulatedDisk(random, this.options, this.#note);
+    copy.#changes = this.#changes;
+    const copies = new Map<SimulatedInode, SimulatedInode>();
+    const copyOf = (inode: SimulatedInode): SimulatedInode => {
+      if (!copies.has(inode)) copies.set(inode, inode.copy());
+      return copies.get(inode)!;
+    };
+    for (const [path, directory] of this.#directories) copy.#directories.set(path, directory.copy(copyOf));
+    for (const inode of this.#inodes) copy.#inodes.add(copyOf(inode));
+    copy.#freed.push(...this.#freed.map(copyOf));
+    return copy;
+  }
+
+  /** The same for disks that nobody can tell apart, now or later, who never looks into files with an ignored name. */
+  fingerprint(ignored: (name: string) => boolean = () => false): string {
+    const hash = createHash("sha1");
+    const ids = new Map<SimulatedInode, number>();
+    const idOf = (inode: SimulatedInode): number => {
+      if (!ids.has(inode)) {
+        ids.set(inode, ids.size);
+        inode.fingerprint(hash);
+      }
+      return ids.get(inode)!;
+    };
+    for (const [path, directory] of this.#directories) hash.update(`${path}:${directory.describe(idOf, ignored)}`);
+    if (this.options.garbage || this.options.garbageInUnused) for (const inode of this.#freed) inode.fingerprint(hash);
+    return hash.digest("base64");
+  }
+
   // --- what tests ask ----------------------------------------------------------------------------
 
   /** The inode behind a path, to look at it or damage it behind the log's back. */
@@ -144,16 +190,33 @@ export class SimulatedDisk implements Storage {
     return this.#directories.get(directoryOf(path))?.names.get(nameOf(path));
   }
 
+  /** The files of a directory as another program would find them; none if there is no such directory. No operation of the disk. */
+  files(directory: string): Map<string, Uint8Array> {
+    const files = new Map<string, Uint8Array>();
+    for (const [name, inode] of this.#directories.get(directory)?.names ?? []) {
+      const bytes = new Uint8Array(inode.size);
+      inode.read(bytes, 0);
+      files.set(name, bytes);
+    }
+    return files;
+  }
+
   // --- Storage -----------------------------------------------------------------------------------
 
   list(directory: string): string[] {
-    return this.#run("list", directory, () => [...this.#directory(directory).names.keys()]);
+    return this.#run("list", directory, () => {
+      const { names } = this.#directory(directory);
+      this.#fail(this.faults.listError, "EIO", "list", directory);
+      return [...names.keys()];
+    });
   }
 
   open(path: string, access: "read" | "write"): StorageFile {
     return this.#run("open", path, () => {
       const inode = this.#directory(directoryOf(path)).names.get(nameOf(path));
       if (inode === undefined) throw failure("ENOENT", "open", path);
+      if (access === "read") this.#fail(this.faults.readError, "EIO", "open", path);
+      else this.#fail(this.faults.openError, "EMFILE", "open for writing", path);
       return new Handle(this, path, inode, access === "write");
     });
   }
@@ -164,11 +227,12 @@ export class SimulatedDisk implements Storage {
       this.#fail(this.faults.nameError, "EIO", "create", path);
       let inode = directory.names.get(nameOf(path));
       if (inode === undefined) {
-        if (this.space <= 0) this.#fail(1, "ENOSPC", "create", path);
-        inode = new SimulatedInode(this.options.sectorBytes);
-        directory.link(nameOf(path), inode);
+        this.#fail(this.space <= 0 ? 1 : this.faults.noSpace, "ENOSPC", "create", path);
+        inode = new SimulatedInode(this.options.sectorBytes, this.#note);
+        directory.link(nameOf(path), inode, ++this.#changes);
       } else {
-        inode.truncate(0);
+        this.#free(inode.settled());
+        inode.truncate(0, ++this.#changes, this.#boot);
         this.#inodes.add(inode);
       }
       return new Handle(this, path, inode, true);
@@ -181,7 +245,7 @@ export class SimulatedDisk implements Storage {
       const directory = this.#directory(directoryOf(from));
       if (!directory.names.has(nameOf(from))) throw failure("ENOENT", "rename", from);
       this.#fail(this.faults.nameError, "EIO", "rename", from);
-      directory.rename(nameOf(from), nameOf(to));
+      directory.rename(nameOf(from), nameOf(to), ++this.#changes);
     });
   }
 
@@ -190,15 +254,16 @@ export class SimulatedDisk implements Storage {
       const directory = this.#directory(directoryOf(path));
       if (!directory.names.has(nameOf(path))) throw failure("ENOENT", "remove", path);
       this.#fail(this.faults.nameError, "EIO", "remove", path);
-      directory.unlink(nameOf(path));
+      this.#free(directory.names.get(nameOf(path))!);
+      directory.unlink(nameOf(path), ++this.#changes);
     });
   }
 
   syncDirectory(path: string): void {
     this.#run("sync directory", path, () => {
       const directory = this.#directory(path);
-      if (this.#random.chance(this.faults.directorySyncError)) {
-        directory.failSync(this.#random, this.#random.fraction(), this.options.orderedNames);
+      if (this.random.chance(this.faults.directorySyncError)) {
+        directory.failSync(this.random, this.random.fraction(), this.options.orderedNames);
         this.#fail(1, "EIO", "sync directory", path);
       }
       directory.sync();
@@ -207,8 +272,9 @@ export class SimulatedDisk implements Storage {
 
   makeDirectory(path: string): void {
     this.#run("make directory", path, () => {
+      this.#fail(this.faults.nameError, "EIO", "make directory", path);
       for (let at = path; at !== "" && at !== "/"; at = directoryOf(at)) {
-        if (!this.#directories.has(at)) this.#directories.set(at, new SimulatedDirectory());
+        if (!this.#directories.has(at)) this.#directories.set(at, new SimulatedDirectory(this.#note));
       }
     });
   }
@@ -231,13 +297,14 @@ export class SimulatedDisk implements Storage {
     const { faults } = this;
     let count = bytes.length;
     // The half that a dying process had written.
-    if (this.#down) count = this.#random.between(0, count);
+    if (this.#down) count = this.random.between(0, count);
     this.#fail(faults.writeError, "EIO", "write", path);
-    if (this.#random.chance(faults.noSpace)) {
-      count = this.#random.below(count);
-      if (count === 0 || this.#random.chance(0.5)) this.#fail(1, "ENOSPC", "write", path);
-    } else if (this.#random.chance(faults.shortWrite) && count > 1) {
-      count = this.#random.between(1, count - 1);
+    if (this.random.chance(faults.noSpace)) {
+      count = this.random.below(count);
+      if (count === 0 || this.random.chance(0.5)) this.#fail(1, "ENOSPC", "write", path);
+    } else if (this.random.chance(faults.shortWrite) && count > 1) {
+      count = this.random.between(1, count - 1);
+      this.#note("short write");
     }
     if (this.space < Infinity) {
       const growth = offset + count - inode.size;
@@ -247,7 +314,7 @@ export class SimulatedDisk implements Storage {
       this.space -= Math.max(0, offset + count - inode.size);
     }
     if (count > 0) {
-      inode.write(count === bytes.length ? bytes : bytes.subarray(0, count), offset);
+      inode.write(count === bytes.length ? bytes : bytes.subarray(0, count), offset, ++this.#changes, this.#boot);
       this.#inodes.add(inode);
     }
     return count;
@@ -260,7 +327,7 @@ export class SimulatedDisk implements Storage {
       if (bytes - inode.size > this.space) this.#fail(1, "ENOSPC", "truncate", path);
       this.space -= bytes - inode.size;
     }
-    inode.truncate(bytes);
+    inode.truncate(bytes, ++this.#changes, this.#boot);
     this.#inodes.add(inode);
   }
 
@@ -269,10 +336,10 @@ export class SimulatedDisk implements Storage {
     const { path, inode } = handle;
     // A crash in the middle of a sync: some of it arrived, which reboot() decides like for any other write.
     if (this.#down) return;
-    if (this.#random.chance(this.faults.syncError)) {
-      const keep = this.#random.pick([0, 0.5, 0.9]);
+    if (this.random.chance(this.faults.syncError)) {
+      const keep = this.random.pick([0, 0.5, 0.9]);
       handle.errorsSeen = ++inode.errors;
-      inode.failSync(this.#random, { sectors: keep, sizes: keep, garbage: 0, litter: () => undefined });
+      inode.failSync(this.random, { sectors: keep, sizes: keep, garbage: 0, garbageSpares: true, litter: () => undefined });
       this.#fail(1, "EIO", "sync", path);
     }
     inode.sync();
@@ -288,6 +355,21 @@ export class SimulatedDisk implements Storage {
   }
 
   /** @internal */
+  sizeOf(path: string, inode: SimulatedInode): number {
+    this.#fail(this.faults.readError, "EIO", "size", path);
+    return inode.size;
+  }
+
+  /** @internal */
+  closeFile(handle: Handle): void {
+    // What a dead process had open is closed by the system.
+    if (this.#down || handle.boot !== this.#boot) return;
+    this.#run("close", handle.path, () => {
+      if (handle.writable) this.#fail(this.faults.closeError, "EIO", "close", handle.path);
+    });
+  }
+
+  /** @internal */
   readFile(path: string, inode: SimulatedInode, into: Uint8Array, offset: number): number {
     this.#fail(this.faults.readError, "EIO", "read", path);
     return inode.read(into, offset);
@@ -300,11 +382,12 @@ export class SimulatedDisk implements Storage {
     if (MUTATIONS.has(operation)) this.mutations++;
     if (operation === "create" || operation === "rename" || operation === "remove") this.nameChanges++;
     this.onOperation?.(`${operation} ${path}`);
+    this.meanwhile?.(operation);
     if (++this.operations !== this.crashAt) return action();
     this.#down = true;
     this.crashedIn = operation;
     // It may have been done before the lights went out; nobody was told.
-    if (MUTATIONS.has(operation) && this.#random.chance(0.5)) {
+    if (MUTATIONS.has(operation) && this.random.chance(0.5)) {
       const { faults, failures, lastFailure } = this;
       this.faults = { ...NO_FAULTS };
       try {
@@ -318,9 +401,10 @@ export class SimulatedDisk implements Storage {
   }
 
   #fail(probability: number, code: string, operation: string, path: string): void {
-    if (probability < 1 && !this.#random.chance(probability)) return;
+    if (probability < 1 && !this.random.chance(probability)) return;
     this.failures++;
     this.lastFailure = `${code} in ${operation}`;
+    this.#note(`failed: ${this.lastFailure}`);
     throw failure(code, operation, path);
   }
 
@@ -330,6 +414,12 @@ export class SimulatedDisk implements Storage {
     return directory;
   }
 }
+
+/** Deleted files whose contents are remembered. */
+const FREED_MAX = 4;
+
+/** Something survived that came after something else that did not. */
+const outOfOrder = (outcomes: Outcome[]): boolean => outcomes.some((a) => outcomes.some((b) => a !== b && a.firstLost < b.lastKept));
 
 const MUTATIONS: ReadonlySet<Operation> = new Set<Operation>(["create", "rename", "remove", "make directory", "write", "truncate"]);
 
@@ -365,7 +455,7 @@ class Handle implements StorageFile {
 
   size(): number {
     this.#check("size", false);
-    return this.disk.onFile("size", this, () => this.inode.size);
+    return this.disk.onFile("size", this, () => this.disk.sizeOf(this.path, this.inode));
   }
 
   truncate(bytes: number): void {
@@ -381,6 +471,7 @@ class Handle implements StorageFile {
   close(): void {
     if (this.#closed) throw failure("EBADF", "close twice", this.path);
     this.#closed = true;
+    this.disk.closeFile(this);
   }
 
   #check(operation: string, write: boolean): void {

@@ -4,15 +4,18 @@
 
 import { ABANDON } from "../../src/log.js";
 import { codeOf } from "../../src/errors.js";
+import type { Log, RecoveryReport } from "../../src/types.js";
 import { countKind, type Counts } from "./counts.js";
 import { checkDamage } from "./damage.js";
 import { OutsideFollower } from "./follower.js";
 import { Violation } from "./oracle.js";
+import { Random } from "./random.js";
 import { Session } from "./session.js";
 import { Crashed, settle, World } from "./world.js";
 
 /** What an open may say if the disk fails under it. */
 const IO_CODES = ["COREWAL_IO", "COREWAL_DISK_FULL", "COREWAL_NO_PERMISSION"];
+const YEAR_MS = 365 * 86_400_000;
 const FAULTY_ATTEMPTS_MAX = 4;
 
 let stray: unknown;
@@ -20,16 +23,24 @@ process.on("unhandledRejection", (error) => {
   stray ??= error;
 });
 
-/** Lives through one seed. Returns what was wrong, or undefined. */
-export async function simulate(seed: number, counts: Counts, trace?: (text: string) => void): Promise<string | undefined> {
-  const world = new World(seed, trace);
+/** Lives through one seed, or through what a stream of decisions says. Returns what was wrong, or undefined. */
+export async function simulate(seed: number | Random, counts: Counts, trace?: (text: string) => void): Promise<string | undefined> {
+  const random = typeof seed === "number" ? new Random(seed) : seed;
+  const world = new World(random, counts, trace);
   counts.seeds++;
   stray = undefined;
   let cycle = 0;
   try {
-    const lives = world.random.between(2, 8);
-    for (let clean = false; cycle < lives; cycle++) clean = await live(world, counts, clean);
-    if (world.random.chance(0.2)) await checkDamage(world, counts);
+    const lives = random.between(2, 8);
+    for (let clean = false; cycle < lives; cycle++) {
+      // Streams of their own, so that a failing run can be shrunk life by life.
+      world.random = random.fork();
+      world.disk.random = world.random.fork();
+      clean = await live(world, counts, clean);
+    }
+    world.random = random.fork();
+    // Of a per-core log, the damage tests see to that.
+    if (world.random.chance(0.1) && !world.whole.perCore) await checkDamage(world, counts);
     // Node reports stray rejections when all microtasks are done.
     await new Promise((resolve) => setImmediate(resolve));
     if (stray !== undefined) throw new Violation(`a promise was rejected and nobody was told: ${(stray as Error).message}`);
@@ -47,20 +58,24 @@ export async function simulate(seed: number, counts: Counts, trace?: (text: stri
 function strike(world: World, counts: Counts, where: string): void {
   const power = world.random.chance(0.6);
   countKind(counts, `${power ? "power loss" : "kill"} ${where}`);
+  if (world.barriers > 0) countKind(counts, `${power ? "power loss" : "kill"} during a barrier`);
   if (world.disk.down) world.trace(`crashed in ${world.disk.crashedIn}`);
   world.die(power);
 }
 
 /** One process, from opening to its end. Returns whether it left a log that is closed properly. */
 async function live(world: World, counts: Counts, wasClean: boolean): Promise<boolean> {
-  const { random, disk } = world;
-  if (random.chance(0.1) && world.oracle.proven > 0) await world.readOnly();
+  const { random, disk, whole } = world;
+  if (whole.perCore) changeCores(world);
+  if (random.chance(0.1)) world.setClock(random.pick([-5000, -YEAR_MS, YEAR_MS, -Infinity]), " between processes");
+  if (random.chance(0.1) && whole.exists) await world.readOnly(false);
   // What a killed process had written and not promised may still be lost.
-  if (world.outside === undefined && random.chance(0.1) && world.oracle.proven > 0 && !disk.lies)
+  if (!whole.perCore && world.outside === undefined && random.chance(0.1) && world.oracle.proven > 0 && !disk.lies)
     world.outside = await OutsideFollower.open(world, false);
   else if (random.chance(0.5)) await world.outside?.look();
   await recover(world, counts, wasClean);
   counts.cycles++;
+  countKind(counts, `cycle, ${whole.topology}`);
 
   const session = new Session(world, world.log!);
   if (random.chance(0.65)) disk.crashAt = disk.operations + random.between(1, world.config.crashWithin);
@@ -71,7 +86,7 @@ async function live(world: World, counts: Counts, wasClean: boolean): Promise<bo
     if (!world.failed) {
       if (random.chance(0.35)) {
         await session.close();
-        if (!world.failed) return closed(world, counts, wasClean);
+        if (!world.failed) return closed(world, counts, wasClean) && !session.halfSealed;
       } else if (disk.crashAt < Infinity || random.chance(0.5)) {
         session.end();
         strike(world, counts, "between operations");
@@ -90,15 +105,23 @@ async function live(world: World, counts: Counts, wasClean: boolean): Promise<bo
     return false;
   } finally {
     session.end();
+    if (world.barriers > 0 && world.log === undefined) await world.quiet();
     world.disarm();
     disk.space = Infinity;
   }
 }
 
+/** The next process may have another number of cores. */
+function changeCores(world: World): void {
+  const { options } = world.config;
+  const stripes = world.random.between(1, 4);
+  if (stripes < options.stripes!) world.count("fewer cores than before");
+  if (stripes > options.stripes!) world.count("more cores than before");
+  options.stripes = stripes;
+}
+
 function closed(world: World, counts: Counts, wasClean: boolean): boolean {
-  const { recovery } = world.log!;
-  // Only an open that made a segment has one to seal; what a former one left without footer stays so.
-  const sealed = recovery.copied !== undefined || world.log!.stats().segmentsBegun > 0;
+  const sealed = isSealed(world, wasClean);
   world.log = undefined;
   world.disarm();
   countKind(counts, "close");
@@ -106,6 +129,16 @@ function closed(world: World, counts: Counts, wasClean: boolean): boolean {
   if (world.random.chance(0.5)) world.die(true);
   world.disk.crashAt = Infinity;
   return sealed || wasClean;
+}
+
+/** Only an open that made a segment has one to seal; what a former one left without footer stays so. */
+function isSealed({ log, whole }: World, wasClean: boolean): boolean {
+  const { recovery } = log!;
+  if (!whole.perCore) return recovery.copied !== undefined || log!.stats().segmentsBegun > 0;
+  const positions = log!.positions();
+  return recovery.cores.every(
+    ({ core, clean, copied, lastLsn }) => (clean && wasClean) || copied !== undefined || (positions[core] ?? 0) > lastLsn,
+  );
 }
 
 /** Everybody has an answer, and then the process dies: with a disk that works, all of it is there again. */
@@ -123,7 +156,8 @@ async function afterFailure(world: World, counts: Counts, session: Session): Pro
   world.trace(`failed: ${disk.lastFailure}`);
   // From here on the disk works again, but the log must not believe it.
   if (random.chance(0.7)) world.disarm();
-  await session.poisoned();
+  if (session.allDurable) countKind(counts, "failed: seal of a chain without a stripe");
+  else await session.poisoned();
   if (!disk.down) await world.outside?.look();
   if (random.chance(0.6)) {
     await session.closePoisoned();
@@ -140,7 +174,7 @@ async function afterFailure(world: World, counts: Counts, session: Session): Pro
 
 /** Opens the log, as often as it takes, through crashes and errors, and checks what came back. */
 async function recover(world: World, counts: Counts, wasClean: boolean): Promise<void> {
-  const { random, disk, oracle } = world;
+  const { random, disk, whole } = world;
   const { nameChanges } = disk;
   for (let attempt = 0; ; attempt++) {
     const failures = disk.failures;
@@ -152,19 +186,20 @@ async function recover(world: World, counts: Counts, wasClean: boolean): Promise
       world.disarm();
       const { recovery } = log;
       world.trace(`opened: ${JSON.stringify(recovery)}`);
-      oracle.opened(recovery.lastLsn, recovery.term);
+      whole.opened(recovery, wasClean && attempt === 0);
       if (log.durableLsn !== recovery.lastLsn || log.lastLsn !== 0)
         throw new Violation(
           `recovered up to ${recovery.lastLsn}, but durableLsn is ${log.durableLsn} and this writer's lastLsn ${log.lastLsn}`,
         );
+      checkStart(world, log);
       if (wasClean && attempt === 0) {
         if (!recovery.clean || recovery.torn !== undefined || recovery.copied !== undefined)
           throw new Violation(`closed properly, but recovery says ${JSON.stringify(recovery)}`);
         // A mark in an older segment that a former process left unfinished may be written, but nothing is made.
         if (disk.nameChanges !== nameChanges) throw new Violation("opening a properly closed log made or removed files");
       }
-      const entries = await world.readAll(log);
-      oracle.recovered(entries, recovery.lastLsn);
+      await world.judge(log, (core) => lastOf(recovery, core), "recovered");
+      whole.recoveredEpoch(recovery.epoch);
       // What is recovered is promised by that.
       await world.outside?.look();
       if ((world.outside?.log.durableLsn ?? recovery.lastLsn) !== recovery.lastLsn)
@@ -195,5 +230,26 @@ async function recover(world: World, counts: Counts, wasClean: boolean): Promise
         );
       }
     }
+  }
+}
+
+const lastOf = ({ cores }: RecoveryReport, core: number): number => cores.find((other) => other.core === core)?.lastLsn ?? 0;
+
+/** Each chain goes on where recovery found its end, the log in the epoch that recovery names. */
+function checkStart(world: World, log: Log): void {
+  const { recovery } = log;
+  const positions = log.positions();
+  const durable = log.durablePositions();
+  for (const core of positions.keys()) {
+    const last = lastOf(recovery, core);
+    if (positions[core] !== last || durable[core] !== last)
+      throw new Violation(`core ${core} was recovered up to ${last}, but it goes on at ${positions[core]}, durable up to ${durable[core]}`);
+  }
+  if (log.epoch !== recovery.epoch) throw new Violation(`recovery says epoch ${recovery.epoch}, the log ${log.epoch}`);
+  if (recovery.topology !== world.whole.topology) throw new Violation(`the log became ${recovery.topology}`);
+  if (recovery.cores.some(({ core }) => core >= positions.length)) world.count("chain without a stripe");
+  for (const { core, copied } of recovery.cores) {
+    if (copied !== undefined && core >= positions.length) world.count("chain without a stripe copied forward");
+    if (copied?.entries === 0) world.count("nothing but an epoch's beginning copied forward");
   }
 }

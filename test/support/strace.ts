@@ -6,13 +6,17 @@ import { freshPath } from "./scratch.js";
 import { here } from "./runtimes.js";
 import { scriptPath } from "./script.js";
 
-const CALLS = ["write", "pwrite64", "fdatasync", "fsync", "rename", "ftruncate"];
+/** Those that change what is on the disk. On some systems there is no link and unlink: linkat and unlinkat do it. */
+export const CHANGES = ["pwrite64", "fdatasync", "fsync", "rename", "ftruncate", "mkdir", "link", "linkat", "unlink", "unlinkat"];
+const CALLS = ["write", ...CHANGES];
 
 /** One call that has returned. */
 export interface Call {
   name: string;
-  /** Of the file or directory; of a rename, the new one. */
+  /** Of the file or directory; of a rename or link, the new one. */
   path: string;
+  /** Of a rename or link: the other one. */
+  from: string;
   /** Of a pwrite64. */
   offset: number;
   /** Of a write. */
@@ -61,10 +65,12 @@ function parse(text: string): Call[] {
     const whole = rest.replace(/^<\.\.\. \w+ resumed>/, () => begun.get(thread) ?? "");
     const [, name, given, result] = /^(\w+)\((.*)\) += (.*)$/.exec(whole) ?? [];
     if (name === undefined || given === undefined || result === undefined) continue;
-    const path = name === "rename" ? /, "(.*)"$/.exec(given)?.[1] : /^\d+<(.*?)>/.exec(given)?.[1];
+    const names = [...given.matchAll(/"(.*?)"/g)].map(([, quoted]) => quoted);
+    const moves = name === "rename" || name.startsWith("link");
+    const path = moves ? names[1] : /^\d+<(.*?)>/.exec(given)?.[1];
     const offset = Number(/, (\d+)$/.exec(given)?.[1] ?? -1);
     // What strace made up did not happen.
-    calls.push({ name, path: path ?? "", offset, text: given, ok: /^\d+$/.test(result) });
+    calls.push({ name, path: path ?? "", from: (moves ? names[0] : "") ?? "", offset, text: given, ok: /^\d+$/.test(result) });
   }
   return calls;
 }

@@ -1,18 +1,25 @@
 // One simulated machine: a disk, a clock, a lock, chance, and at most one process that has the log open.
 // Everything follows from the seed.
 
-import { ABANDON, openLogWith, PUMP, type Environment } from "../../src/log.js";
+import { CTL_SLEEP, SLEEP_AWAKE } from "../../assembly/layout.js";
 import { codeOf } from "../../src/errors.js";
+import { ABANDON, openLogWith, PUMP, type Environment } from "../../src/log.js";
 import type { LogOptions } from "../../src/options.js";
 import type { Entry, Log } from "../../src/types.js";
-import { Oracle, Violation } from "./oracle.js";
+import { countKind, type Counts } from "./counts.js";
+import { mortalCore } from "./dead-thread.js";
+import { insidesOf } from "./insides.js";
+import { inChain, LogOracle } from "./log-oracle.js";
+import { Oracle, Violation, type Settled } from "./oracle.js";
 import type { OutsideFollower } from "./follower.js";
 import { Random } from "./random.js";
-import { SimulatedDisk, NO_FAULTS, type Faults } from "./simulated-disk.js";
+import { SimulatedDisk, NO_FAULTS, type Faults, type Operation } from "./simulated-disk.js";
 
 export const DIRECTORY = "/disk/log";
 /** A log that nothing disturbs comes to rest within so many steps. */
 const STEPS_MAX = 2000;
+const LOOK_MS = 0.001;
+const LOOK_WHILE_BLOCKED_MS = 0.5;
 /** … and settles every promise within so much simulated time. */
 const PATIENCE_MS = 5000;
 
@@ -20,8 +27,14 @@ const PATIENCE_MS = 5000;
 export interface Config {
   options: LogOptions;
   writers: number;
+  /** By so much the clocks of two threads may differ. */
+  clockSkewMs?: number;
   /** The opener's appendSync flushes for itself while the flusher rests. */
   guest: boolean;
+  /** The flusher sleeps as a worker's does: nothing but the doorbell and its timer wakes it. */
+  sleeps: boolean;
+  /** How likely another thread does something while the flusher is in an operation of the disk. */
+  interleave: number;
   /** Sizes of values: a fixed one makes frames of later terms fall exactly onto stale ones. */
   size: (random: Random) => number;
   faults: Partial<Faults>;
@@ -38,12 +51,13 @@ export interface DrivenLog extends Log {
   [ABANDON](): void;
 }
 
-/** The memory of closed logs, by size: a new one for each open would cost more than everything else. */
-const memories = new Map<number, WebAssembly.Memory>();
-
 export class World {
-  readonly random: Random;
+  /** What decides now: the stream of this run, of a life, or of one step. */
+  random: Random;
+  /** Of the first chain. */
   readonly oracle = new Oracle();
+  /** Of all chains. */
+  readonly whole: LogOracle;
   readonly disk: SimulatedDisk;
   readonly config: Config;
   clockMs = 1_700_000_000_000;
@@ -54,27 +68,116 @@ export class World {
   failuresAtOpen = 0;
   /** Found in a callback; thrown at the next occasion. */
   violation: Error | undefined;
+  /** Calls of advanceEpoch that have no answer. */
+  barriers = 0;
+  /** What the other threads do while the flusher is in an operation of the disk. */
+  meanwhile: ((operation: Operation) => void) | undefined;
   readonly trace: (text: string) => void;
-  private readonly chance: Random;
+  /** What the log calls random: never the same twice, whatever is decided. */
+  private readonly chance = new Random(1);
+  /** Time as sleepers measure it: it only passes, whatever the clock says. */
+  private passedMs = 0;
+  private asleepUntil: number | undefined;
+  private flushing = false;
+  /** How much time passes while somebody looks at the clock, and how often that may happen before it is an endless loop. */
+  private lookMs = LOOK_MS;
+  private looksLeft = Infinity;
   private locked = false;
   private nextId = 1;
 
-  constructor(seed: number, trace?: (text: string) => void) {
+  constructor(
+    random: Random,
+    private readonly counts: Counts,
+    trace?: (text: string) => void,
+  ) {
     this.trace = trace ?? (() => undefined);
-    this.random = new Random(seed);
-    this.chance = this.random.fork();
-    this.config = configure(this.random);
+    this.random = random;
+    this.config = configure(random);
+    this.whole = new LogOracle(
+      () => this.config.options,
+      () => this.oracle,
+    );
     const { frameAlign = 64 } = this.config.options;
-    const sectorBytes = this.random.pick([512, 4096] as const);
-    this.disk = new SimulatedDisk(this.random.fork(), {
+    const sectorBytes = random.pick([512, 4096] as const);
+    const options = {
       sectorBytes,
-      fsyncAlso: this.random.pick(["nothing", "own name", "all names"] as const),
-      orderedNames: this.random.chance(0.5),
-      garbage: frameAlign >= sectorBytes && this.random.chance(0.7),
-      overwriteWhenFull: this.random.chance(0.7),
-    });
+      fsyncAlso: random.pick(["nothing", "own name", "all names"] as const),
+      orderedNames: random.chance(0.5),
+      garbage: frameAlign >= sectorBytes && random.chance(0.7),
+      garbageInUnused: random.chance(0.5),
+      eachFile: random.chance(0.5),
+      overwriteWhenFull: random.chance(0.7),
+    };
+    this.disk = new SimulatedDisk(random.fork(), options, (kind) => this.count(kind));
+    this.disk.meanwhile = (operation) => this.interleave(operation);
     if (trace !== undefined) this.disk.onOperation = (text) => trace(`    ${text}`);
     this.trace(JSON.stringify({ config: { ...this.config, size: undefined }, disk: this.disk.options }));
+  }
+
+  count(kind: string): void {
+    countKind(this.counts, kind);
+  }
+
+  /** Time goes by. */
+  pass(ms: number): void {
+    this.clockMs += ms;
+    this.passedMs += ms;
+  }
+
+  /** Somebody sets the clock. */
+  setClock(byMs: number, when = ""): void {
+    this.clockMs = Math.max(0, this.clockMs + byMs);
+    this.count(`clock ${byMs < 0 ? "set back" : "jumped ahead"}${when}`);
+    this.trace(`the clock is set by ${byMs} ms`);
+  }
+
+  /** Runs something that the flusher, or a blocked thread in its place, does while others go on. */
+  letOthersIn<T>(run: () => T): T {
+    this.flushing = true;
+    try {
+      return run();
+    } finally {
+      this.flushing = false;
+    }
+  }
+
+  /** Runs a call that may block its thread until time has passed: the steps until then would only be the same again. */
+  block<T>(run: () => T): T {
+    this.lookMs = LOOK_WHILE_BLOCKED_MS;
+    this.looksLeft = (2 * PATIENCE_MS) / LOOK_WHILE_BLOCKED_MS;
+    try {
+      return this.letOthersIn(run);
+    } finally {
+      this.lookMs = LOOK_MS;
+      this.looksLeft = Infinity;
+    }
+  }
+
+  private readClock(): number {
+    // The flusher takes it for a failure, which ends the loop; nothing explains that failure.
+    if (this.looksLeft-- <= 0) throw new Violation("a call blocks its thread for ever");
+    return (this.clockMs += this.lookMs);
+  }
+
+  private interleave(operation: Operation): void {
+    const { meanwhile, config } = this;
+    if (!this.flushing || meanwhile === undefined || !this.random.chance(config.interleave)) return;
+    this.flushing = false;
+    try {
+      meanwhile(operation);
+    } catch (error) {
+      // Here it would be taken for a failure of the disk.
+      this.violation ??= error as Error;
+    } finally {
+      this.flushing = true;
+    }
+  }
+
+  /** Time as the log's threads measure it: for each of them a little different, and set whenever the clock is. */
+  private threadClock(): () => number {
+    const opened = this.clockMs;
+    const skewMs = this.config.clockSkewMs ?? 0;
+    return () => Math.round((this.clockMs - opened + (this.chance.below(3) - 1) * skewMs) * 1e6);
   }
 
   newId(): number {
@@ -82,7 +185,6 @@ export class World {
   }
 
   environment(readOnly = false): Environment {
-    const { segmentBytes = 0 } = this.config.options;
     return {
       storage: this.disk,
       lock: () => {
@@ -96,9 +198,10 @@ export class World {
         };
       },
       // Time passes while somebody looks at the clock: whoever loops until a deadline gets there.
-      now: () => (this.clockMs += 0.001),
+      now: () => this.readClock(),
+      clock: () => this.threadClock(),
       randomBytes: (n) => this.chance.fill(new Uint8Array(n)),
-      memory: readOnly ? undefined : memories.get(segmentBytes),
+      core: readOnly ? undefined : mortalCore(this.config.options),
       manual: true,
       guest: this.config.guest,
     };
@@ -110,7 +213,7 @@ export class World {
 
   async open(): Promise<DrivenLog> {
     const log = (await openLogWith(DIRECTORY, this.config.options, this.environment())) as DrivenLog;
-    memories.set(this.config.options.segmentBytes ?? 0, memoryOf(log));
+    this.asleepUntil = undefined;
     this.failuresAtOpen = this.disk.failures;
     this.log = log;
     return log;
@@ -121,12 +224,48 @@ export class World {
     const { log } = this;
     if (log === undefined) return;
     for (let i = 0; i < steps; i++) {
-      const worked = log[PUMP]();
+      const worked = this.turn(log);
       await settle();
+      // Whoever advances the epoch looks again at the next turn of the event loop.
+      if (this.barriers > 0) await new Promise(setImmediate);
       this.check();
       if (!worked) return;
     }
     if (steps === STEPS_MAX) throw new Violation(`the flusher does not come to rest in ${STEPS_MAX} steps`);
+  }
+
+  /** One turn of the flusher, unless it sleeps. Returns whether there was something to do. */
+  private turn(log: DrivenLog): boolean {
+    const {
+      core: { i32 },
+      drive: { crew, writers },
+    } = insidesOf(log);
+    const awake = (): boolean => Atomics.load(i32, CTL_SLEEP >> 2) === SLEEP_AWAKE;
+    if (this.asleepUntil !== undefined) {
+      if (!awake() && this.passedMs < this.asleepUntil) {
+        // Whoever waits for the disk is woken by the durable LSN, which the guest publishes as well.
+        for (const writer of writers) writer.settle();
+        return awake();
+      }
+      this.count(`flusher woken by ${awake() ? "the doorbell" : "its timer"}`);
+      Atomics.store(i32, CTL_SLEEP >> 2, SLEEP_AWAKE);
+      this.asleepUntil = undefined;
+    }
+    const worked = this.letOthersIn(() => log[PUMP]());
+    if (worked || !this.config.sleeps || crew.done) return worked;
+    const rest = crew.rest();
+    if (rest.ms === 0 || !crew.lieDown(rest)) return true;
+    this.asleepUntil = this.passedMs + rest.ms;
+    return false;
+  }
+
+  /** All calls of advanceEpoch have an answer, which they have soon when the log has ended. */
+  async quiet(): Promise<void> {
+    for (let turns = 0; this.barriers > 0; turns++) {
+      if (turns > 10) throw new Violation("the log has ended, and advanceEpoch() does not say so");
+      await new Promise(setImmediate);
+      await settle();
+    }
   }
 
   /** Pumps and lets time pass until a promise is settled. */
@@ -141,36 +280,63 @@ export class World {
       await this.pump();
       if (settled || this.disk.down) break;
       if (waited > PATIENCE_MS) throw new Violation(`a promise was not settled after ${PATIENCE_MS} ms without a fault that explains it`);
-      this.clockMs += 1;
+      this.pass(1);
     }
     if (!settled) throw new Crashed();
     return promise;
   }
 
-  /** Everything that the log shows, control entries included. */
-  async readAll(log: Log): Promise<Entry[]> {
+  /** Everything that the log, or one core of it, shows, control entries included. */
+  async readAll(log: Pick<Log, "readBatches">): Promise<Entry[]> {
     const entries: Entry[] = [];
     for await (const batch of log.readBatches({ internal: true })) entries.push(...batch);
     return entries;
   }
 
-  /** Opens without writing, as another process would, and judges what is shown. */
-  async readOnly(): Promise<void> {
-    const { disk, oracle } = this;
+  /** Reads each chain up to where `endOf` says that it ends, and judges that; then all of them, merged. */
+  async judge(log: Log, endOf: (core: number) => number, how: "judge" | "recovered" = "judge"): Promise<void> {
+    const { whole } = this;
+    if (!whole.perCore) return void this.oracle[how](await this.readAll(log), endOf(0));
+    const lists = new Map<number, Settled[]>();
+    for (const core of this.coresOf(log)) {
+      const entries = await this.readAll(log.core(core));
+      lists.set(
+        core,
+        inChain(core, () => whole.of(core)[how](entries, endOf(core))),
+      );
+    }
+    // What was in flight for a chain that did not come into being is lost.
+    if (how === "recovered") for (const core of whole.cores) if (!lists.has(core)) whole.of(core).recovered([], 0);
+    whole.judgeMerge(await this.readAll(log), lists);
+  }
+
+  /** The chains that a log can have. */
+  private coresOf(log: Log): number[] {
+    const banks = log === this.log ? Array.from(log.positions(), (_, core) => core) : [];
+    return [...new Set([...banks, ...log.recovery.cores.map(({ core }) => core)])];
+  }
+
+  /** Opens without writing, as another process would, and judges what is shown. `live`: it sees that somebody writes. */
+  async readOnly(live: boolean): Promise<void> {
+    const { disk, whole } = this;
     const { mutations, faults } = disk;
     disk.faults = { ...NO_FAULTS };
     try {
-      const log = await openLogWith(DIRECTORY, { ...this.config.options, readOnly: true }, this.environment(true));
-      const entries = await this.readAll(log);
-      const last = log.recovery.lastLsn;
-      oracle.judge(entries, last);
+      this.count(`read by another process, ${live ? "somebody" : "nobody"} writing`);
+      const log = await openLogWith(DIRECTORY, { ...this.config.options, readOnly: true }, { ...this.environment(true), live });
+      const { cores, epoch, completeEpoch } = log.recovery;
+      await this.judge(log, (core) => cores.find((other) => other.core === core)!.lastLsn);
+      whole.judgeComplete(cores, epoch, completeEpoch);
       // What somebody was shown must stay, whoever showed it; only nobody who may not write can see through a
       // cache that lies after a failed sync.
-      if (!disk.lies) oracle.prove(last, "shown by a read-only open");
+      if (!disk.lies) {
+        for (const { core, lastLsn } of cores) whole.of(core).prove(lastLsn, "shown by a read-only open");
+        if (completeEpoch < epoch) whole.tellComplete(completeEpoch);
+      }
       await log.close();
     } catch (error) {
       if (disk.down) throw new Crashed();
-      if (oracle.proven > 0 || codeOf(error) !== "COREWAL_NOT_A_LOG") throw error;
+      if (whole.exists || codeOf(error) !== "COREWAL_NOT_A_LOG") throw error;
     } finally {
       disk.faults = faults;
     }
@@ -191,7 +357,7 @@ export class World {
   /** From now on the disk fails now and then, as this run's configuration says. */
   arm(reading: boolean): void {
     this.disk.faults = { ...NO_FAULTS, ...this.config.faults };
-    if (!reading) this.disk.faults.readError = 0;
+    if (!reading) Object.assign(this.disk.faults, { readError: 0, listError: 0 });
   }
 
   disarm(): void {
@@ -200,6 +366,10 @@ export class World {
 
   /** Something failed since the log was opened, so that it has a reason to be poisoned. */
   get failed(): boolean {
+    const { disk, config, log } = this;
+    // What the guest wrote is fsynced: that it cannot close its file is a reason for nothing.
+    if (disk.failures > this.failuresAtOpen && config.guest && disk.lastFailure === "EIO in close" && log?.stats().state !== "poisoned")
+      this.failuresAtOpen = disk.failures;
     return this.disk.failures > this.failuresAtOpen;
   }
 
@@ -218,8 +388,6 @@ export async function settle(): Promise<void> {
   for (let i = 0; i < 12; i++) await Promise.resolve();
 }
 
-export const memoryOf = (log: Log): WebAssembly.Memory => log.handle.memory as WebAssembly.Memory;
-
 function configure(random: Random): Config {
   const [frameAlign, segmentBytes] = random.pick([
     [64, 16384],
@@ -237,10 +405,11 @@ function configure(random: Random): Config {
     (r) => (r.chance(0.8) ? r.between(4, 120) : r.between(120, 1500)),
   ]);
   const faults = chooseFaults(random);
+  const topology = random.chance(0.4) ? "per-core" : "striped";
   return {
     options: {
       flusher: "inline",
-      topology: "striped",
+      topology,
       stripes: 4,
       ringBytes: 4096,
       segmentBytes,
@@ -253,7 +422,10 @@ function configure(random: Random): Config {
       onFull: random.pick(["wait", "wait", "fail"] as const),
     },
     writers: random.between(1, 4),
+    clockSkewMs: random.pick([0, 0, 1, 3_600_000]),
     guest: random.chance(0.5),
+    sleeps: random.chance(0.5),
+    interleave: random.pick([0, 0, 0.05, 0.3]),
     size: sizes,
     faults,
     batches: random.chance(0.6),
@@ -264,7 +436,17 @@ function configure(random: Random): Config {
 
 /** Nothing, one kind of failure that comes often, or some of every kind. */
 function chooseFaults(random: Random): Partial<Faults> {
-  const names = ["writeError", "noSpace", "syncError", "directorySyncError", "readError", "nameError"] as const;
+  const names = [
+    "writeError",
+    "noSpace",
+    "syncError",
+    "directorySyncError",
+    "readError",
+    "nameError",
+    "openError",
+    "closeError",
+    "listError",
+  ] as const;
   const faults: Partial<Faults> = {};
   if (random.chance(0.4)) faults.shortWrite = random.pick([0.05, 0.3]);
   const roll = random.below(4);

@@ -33,7 +33,14 @@ const core = bindCore(handle.module as WebAssembly.Module, handle.memory as WebA
   parentPort!.postMessage({ at, before: lsns } satisfies ArmedMessage);
   Atomics.wait(word, 0, 0);
 });
-const writer = new StripeWriter(core, threadId + 1, handle.options, undefined, () => {});
+const writer = new StripeWriter(
+  core,
+  threadId + 1,
+  handle.options,
+  undefined,
+  () => {},
+  () => 0,
+);
 
 async function outcome(run: () => Promise<unknown>): Promise<string> {
   try {

@@ -120,7 +120,7 @@ const CASES = {
   },
   async "poisoned, awaiting closed"() {
     const log = await openHere();
-    await (log as unknown as { parts: { worker: { terminate(): Promise<void> } } }).parts.worker.terminate();
+    await (log as unknown as { parts: { workers: [{ terminate(): Promise<void> }] } }).parts.workers[0].terminate();
     // Never asked for: must not be an unhandled rejection.
     void log.closed;
     await log.append("no").catch((error: { code: string }) => say(error.code));

@@ -1,0 +1,40 @@
+// Segment files in figures.
+
+import { segmentPath } from "./chain.js";
+import type { RecoveredLog } from "./recover.js";
+import { segmentNumbers, withFile } from "./recover-chain.js";
+import type { Storage } from "./storage.js";
+import type { SegmentStats } from "./types.js";
+
+/** The segments of a log that was looked at. */
+export function segmentStats(storage: Storage, directory: string, found: RecoveredLog): SegmentStats[] {
+  return found.chains
+    .flatMap((chain) => chain.segments)
+    .map(({ header, endOffset, summary, footer }) => ({
+      core: header.chain,
+      number: header.number,
+      path: segmentPath(directory, header),
+      bytes: withFile(storage, directory, header, (file) => file.size()),
+      endOffset,
+      firstLsn: summary.firstLsn,
+      lastLsn: summary.lastLsn,
+      sealed: footer !== undefined,
+      continued: footer?.continued !== undefined,
+      entries: summary.entries,
+      minEpoch: summary.minEpoch,
+      maxEpoch: summary.maxEpoch,
+      minTimeMs: Number(summary.minTimeNs) / 1e6,
+      maxTimeMs: Number(summary.maxTimeNs) / 1e6,
+    }));
+}
+
+/** Bytes of a chain's files. */
+export function chainBytes(storage: Storage, directory: string, chain: number): number {
+  let bytes = 0;
+  for (const number of segmentNumbers(storage, directory, chain)) {
+    const file = storage.open(segmentPath(directory, { chain, number }), "read");
+    bytes += file.size();
+    file.close();
+  }
+  return bytes;
+}

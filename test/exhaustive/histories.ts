@@ -1,0 +1,185 @@
+// Short histories of a log. What comes before is lived once; in the last life the power may go at each operation.
+
+import type { Life, Machine, Settings } from "./machine.js";
+
+export interface History {
+  name: string;
+  settings: Settings;
+  /** Former processes, and how each of them ended. */
+  before: { life: Life; end: "exit" | "power" }[];
+  life: Life;
+}
+
+const WEAK: Settings = { sectorBytes: 512, garbage: false, frameAlign: 64, guest: false };
+/** Sectors that were being written may hold anything, so frames share none. */
+const GARBAGE: Settings = { ...WEAK, garbage: true, frameAlign: 512 };
+/** An entry and its frame's header in less than a sector … */
+const SMALL = 48;
+/** … in two or three … */
+const MIDDLE = 700;
+/** … and the largest that there can be. */
+const LARGE = 1900;
+
+/** Appends, and has an answer. */
+async function durably(m: Machine, ...sizes: number[]): Promise<void> {
+  await m.append(...sizes);
+  await m.flush();
+}
+
+/** Opens, appends two, one after the other, and leaves the log as it is. */
+async function two(m: Machine): Promise<void> {
+  await m.start();
+  await durably(m, SMALL);
+  await durably(m, MIDDLE);
+}
+
+async function closed(m: Machine): Promise<void> {
+  await two(m);
+  await m.close();
+}
+
+export const recover: Life = async (m) => void (await m.start());
+
+/** What any process may do that finds something: recovers, begins a segment, appends. */
+export async function comeBack(m: Machine): Promise<void> {
+  await m.start();
+  await durably(m, SMALL);
+}
+
+async function comeBackAndClose(m: Machine): Promise<void> {
+  await comeBack(m);
+  await m.close();
+}
+
+export const HISTORIES: History[] = [
+  {
+    name: "first open",
+    settings: WEAK,
+    before: [],
+    life: async (m) => {
+      await two(m);
+      await m.idle();
+      await m.close();
+    },
+  },
+  {
+    name: "open and close",
+    settings: WEAK,
+    before: [{ life: closed, end: "exit" }],
+    life: async (m) => {
+      await m.start();
+      await m.close();
+    },
+  },
+  {
+    name: "groups",
+    settings: WEAK,
+    before: [],
+    life: async (m) => {
+      await m.start();
+      await durably(m, SMALL);
+      m.mark();
+      await durably(m, SMALL, MIDDLE);
+      await m.write(SMALL);
+      await m.appendBatch(MIDDLE, SMALL, MIDDLE);
+      await m.flush();
+    },
+  },
+  {
+    name: "proofs",
+    settings: WEAK,
+    before: [],
+    life: async (m) => {
+      await m.start();
+      await durably(m, SMALL);
+      m.mark();
+      await m.idle();
+      await durably(m, MIDDLE);
+      await m.idle();
+      await m.close();
+    },
+  },
+  {
+    name: "guest",
+    settings: { ...WEAK, guest: true },
+    before: [],
+    life: async (m) => {
+      await m.start();
+      await durably(m, SMALL);
+      m.mark();
+      await m.appendSync(SMALL);
+      await m.appendSync(MIDDLE);
+      await durably(m, SMALL);
+    },
+  },
+  {
+    name: "rotation",
+    settings: WEAK,
+    before: [],
+    life: async (m) => {
+      await m.start();
+      for (let n = 0; n < 8; n++) {
+        await durably(m, LARGE);
+      }
+      m.mark();
+      await durably(m, MIDDLE);
+      await durably(m, SMALL);
+    },
+  },
+  {
+    name: "closed before",
+    settings: WEAK,
+    before: [{ life: closed, end: "exit" }],
+    life: comeBackAndClose,
+  },
+  {
+    name: "killed before",
+    settings: WEAK,
+    before: [{ life: two, end: "exit" }],
+    life: async (m) => {
+      await comeBack(m);
+      await m.idle();
+      await m.close();
+    },
+  },
+  {
+    name: "power lost before",
+    settings: WEAK,
+    before: [{ life: two, end: "power" }],
+    life: comeBackAndClose,
+  },
+  {
+    name: "fsync failed before",
+    settings: WEAK,
+    before: [
+      {
+        life: async (m) => {
+          await two(m);
+          m.disk.faults.syncError = 1;
+          await durably(m, MIDDLE);
+        },
+        end: "exit",
+      },
+    ],
+    life: comeBackAndClose,
+  },
+  {
+    name: "garbage",
+    settings: GARBAGE,
+    before: [{ life: two, end: "exit" }],
+    life: async (m) => {
+      await comeBack(m);
+      await durably(m, MIDDLE);
+    },
+  },
+  {
+    name: "large sectors",
+    settings: { ...WEAK, sectorBytes: 4096 },
+    before: [{ life: two, end: "exit" }],
+    life: async (m) => {
+      await comeBack(m);
+      await durably(m, LARGE, LARGE);
+      await m.close();
+    },
+  },
+];

@@ -1,0 +1,251 @@
+// The bad day: logs damaged in every way of the table of recover.test.ts and in a sample of the ways of every-byte.ts
+// are repaired, with both policies.
+
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { codeOf } from "../src/errors.js";
+import type { RepairPolicy } from "../src/rebuild.js";
+import { repairLogOn } from "../src/repair.js";
+import type { Storage } from "../src/storage.js";
+import { verifyLogOn } from "../src/verify.js";
+import { damageCases } from "./support/damage-cases.js";
+import { LOGS } from "./support/damage-logs.js";
+import { Damage, killed, name, TABLE } from "./support/damaged-logs.js";
+import { DIRECTORY, drive, Fixed, readAll } from "./support/fixed-log.js";
+import { pattern, type Files } from "./support/golden-cases.js";
+import { readLog, type ReadLog } from "./support/independent-reader.js";
+import { MemoryStorage } from "./support/memory-storage.js";
+import { Violation } from "./support/oracle.js";
+import { Random } from "./support/random.js";
+import { judgeRepair, keepsBytes } from "./support/repair-judge.js";
+import { SimulatedDisk } from "./support/simulated-disk.js";
+
+const POLICIES = ["truncate", "skip"] as const;
+/** A few of the damages; many with COREWAL_MANY. */
+const SAMPLE =
+  process.env["COREWAL_MANY"] === undefined
+    ? { bytes: 97, bits: 1, zeros: 16384, zeroBits: 1, lengths: 701, pairs: 0 }
+    : { bytes: 7, bits: 1, zeros: 1024, zeroBits: 1, lengths: 61, pairs: 1 };
+
+for (const [what, make, corrupt] of TABLE) {
+  for (const policy of POLICIES) {
+    test(`repair, ${policy}: ${what}`, async () => {
+      const d = new Damage(await make(), await killed());
+      corrupt(d);
+      await judgeRepair(d.good, d.files, policy);
+    });
+  }
+}
+
+for (const [what, make] of LOGS) {
+  for (const policy of POLICIES) {
+    test(`repair, ${policy}: a log that was ${what}, damaged anywhere`, async () => {
+      const files = await make();
+      const good = readLog(files);
+      const counts = new Map<string, number>();
+      for (const damage of damageCases(files, SAMPLE)) {
+        try {
+          const { outcome, lost, report } = await judgeRepair(good, damage.make(), policy);
+          counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
+          if (policy === "skip" && damage.kind === "bit flipped")
+            assert.ok(lost <= 1, `one flipped bit cost ${lost} entries: ${JSON.stringify(report)}`);
+        } catch (error) {
+          throw new Violation(`${damage.what}: ${(error as Error).stack}`);
+        }
+      }
+      console.log(`\n# ${what}: ${[...counts].map(([outcome, n]) => `${n} ${outcome}`).join("; ")}`);
+    });
+  }
+}
+
+// --- how little is lost ---------------------------------------------------------------------------------
+
+/** Two segments, a batch of forty in the first; closed. */
+async function batches(): Promise<Files> {
+  const fixed = new Fixed();
+  for (let life = 0; life < 2; life++) {
+    const log = await fixed.open({ ringBytes: 8192 });
+    await drive(log, log.append("before"));
+    await drive(log, log.appendBatch(Array.from({ length: 40 }, (_, i) => pattern(20 + ((i * 7) % 50), i + 1))));
+    await drive(log, log.append("behind"));
+    await log.close();
+  }
+  return fixed.files;
+}
+
+test("repair, skip: a flipped bit anywhere costs one entry at most, also in a frame of many", async () => {
+  const files = await batches();
+  const good = readLog(files);
+  let cost = 0;
+  const bytes = files.get(name(1))!;
+  for (let at = 0; at < bytes.length; at += 7) {
+    const damaged = bytes.slice();
+    damaged[at]! ^= 1 << (at & 7);
+    const { lost, report } = await judgeRepair(good, new Map(files).set(name(1), damaged), "skip");
+    assert.ok(lost <= 1, `bit flipped at ${at}: ${lost} entries lost: ${JSON.stringify(report)}`);
+    cost += lost;
+  }
+  assert.ok(cost > 100, `only ${cost} flips cost anything`);
+});
+
+test("repair, skip: a header that is gone costs nothing if the neighbours know what it said, or one bit is all that is wrong", async () => {
+  const files = await batches();
+  const good = readLog(files);
+  for (const file of files.keys()) {
+    const damaged = files.get(file)!.slice().fill(0, 0, 256);
+    assert.is((await judgeRepair(good, new Map(files).set(file, damaged), "skip")).lost, 0, file);
+  }
+  const only = new Map([[name(1), (await killed()).get(name(1))!]]);
+  for (let at = 0; at < 256; at++) {
+    const damaged = only.get(name(1))!.slice();
+    damaged[at]! ^= 1 << (at & 7);
+    assert.is((await judgeRepair(readLog(only), new Map([[name(1), damaged]]), "skip")).lost, 0, `bit flipped at ${at}`);
+  }
+});
+
+test("repair, skip: a lost sector in a frame of many costs the entries that it held", async () => {
+  const files = await batches();
+  const good = readLog(files);
+  const frame = good.segments[0]!.frames[1]!.offset;
+  for (const from of [frame, frame + 512, frame + 1024, frame + 1100]) {
+    const damaged = files
+      .get(name(1))!
+      .slice()
+      .fill(0, from, from + 512);
+    const { lost } = await judgeRepair(good, new Map(files).set(name(1), damaged), "skip");
+    // The smallest entries take 40 bytes.
+    assert.ok(lost > 0 && lost <= 512 / 40 + 2, `512 bytes lost at ${from} cost ${lost} entries`);
+  }
+});
+
+test("repair: sectors that cannot be read are lost like any damage; what the copy keeps of them is zeros", async () => {
+  const files = await batches();
+  const good = readLog(files);
+  const storage = MemoryStorage.of(DIRECTORY, files);
+  const from = good.segments[0]!.frames[1]!.offset + 600;
+  storage.unreadable = { path: `${DIRECTORY}/${name(1)}`, from, to: from + 1 };
+  const verified = await verifyLogOn(storage, DIRECTORY);
+  assert.ok(verified.faults.length > 0);
+  assert.match(verified.faults[0]!.message, /frame/);
+  const fixed = Object.assign(new Fixed(), { storage });
+  const report = await repairLogOn(DIRECTORY, { policy: "skip" }, fixed.environment());
+  assert.ok(report.damaged && report.lost.length > 0);
+  storage.unreadable = undefined;
+  assert.ok((await verifyLogOn(storage, DIRECTORY)).ok);
+});
+
+// --- at the wrong moment ------------------------------------------------------------------------------------
+
+function diskWith(files: Files, random: Random): SimulatedDisk {
+  const disk = new SimulatedDisk(random);
+  disk.makeDirectory(DIRECTORY);
+  for (const [file, bytes] of files) {
+    const handle = disk.create(`${DIRECTORY}/${file}`);
+    handle.write(bytes, 0);
+    handle.sync();
+    handle.close();
+  }
+  disk.syncDirectory(DIRECTORY);
+  return disk;
+}
+
+/** The same storage, of which one call fails: the `at`-th, of it or of one of its files. */
+function failing(storage: Storage, at: number): Storage {
+  let calls = 0;
+  const watch = <T extends object>(target: T): T =>
+    new Proxy(target, {
+      get(_, property) {
+        const value: unknown = Reflect.get(target, property);
+        if (typeof value !== "function") return value;
+        return (...args: unknown[]): unknown => {
+          // A close that fails has closed.
+          if (++calls === at && property !== "close") throw Object.assign(new Error(`EIO: ${String(property)}`), { code: "EIO" });
+          const result: unknown = Reflect.apply(value, target, args);
+          return property === "open" || property === "create" ? watch(result as object) : result;
+        };
+      },
+    });
+  return watch(storage);
+}
+
+const facts = (log: ReadLog): string =>
+  JSON.stringify(log.entries.map((e) => [e.lsn, e.term, e.kind, Buffer.from(e.value).toString("hex")]));
+const repairOn = (disk: Storage, policy: RepairPolicy): Promise<unknown> =>
+  repairLogOn(DIRECTORY, { policy }, { ...new Fixed().environment(), storage: disk });
+
+for (const policy of POLICIES) {
+  for (const how of ["power loss", "kill", "error"] as const) {
+    test(`invariant 12: repair, ${policy}: ${how} at any of its steps: the log is as damaged as before, or repaired`, async () => {
+      const files = await batches();
+      const good = readLog(files);
+      const bytes = files.get(name(1))!.slice();
+      bytes[good.segments[0]!.frames[1]!.offset + 300]! ^= 1;
+      const damaged = new Map(files).set(name(1), bytes);
+      const whole = diskWith(damaged, new Random(1));
+      await repairOn(whole, policy);
+      const expected = facts(readLog(whole.files(DIRECTORY)));
+      const counts = { damaged: 0, repaired: 0 };
+      for (let seed = 1; seed <= 2; seed++) {
+        for (let step = 1; ; step++) {
+          const disk = diskWith(damaged, new Random(seed));
+          const before = disk.operations;
+          if (how !== "error") disk.crashAt = before + step;
+          const ended = await repairOn(how === "error" ? failing(disk, step) : disk, policy).then(
+            () => "done",
+            (error: unknown) => codeOf(error),
+          );
+          const over = ended === "done" && !disk.down && disk.operations - before < step;
+          if (how === "power loss") disk.reboot();
+          else disk.restart();
+          const now = disk.files(DIRECTORY);
+          const { ok } = await verifyLogOn(MemoryStorage.of(DIRECTORY, now), DIRECTORY);
+          const must = (fine: boolean, what: string): void => assert.ok(fine, `seed ${seed}, step ${step}: ${what}`);
+          keepsBytes(damaged, now, must);
+          if (ok) assert.is(facts(readLog(now)), expected, `seed ${seed}, step ${step}`);
+          else {
+            await judgeRepair(good, new Map([...now].filter(([file]) => !file.endsWith(".new"))), policy);
+            const again = diskWith(now, new Random(seed));
+            await repairOn(again, policy);
+            assert.is(facts(readLog(again.files(DIRECTORY))), expected, `seed ${seed}, step ${step}, repaired again`);
+          }
+          counts[ok ? "repaired" : "damaged"]++;
+          if (over) break;
+        }
+      }
+      assert.ok(counts.damaged > 10 && counts.repaired > 2, JSON.stringify(counts));
+    });
+  }
+}
+
+// --- onCorruption -------------------------------------------------------------------------------------------
+
+test("onCorruption: fail is the default and changes nothing; truncate and skip repair at open and say so", async () => {
+  const files = await batches();
+  const bytes = files.get(name(2))!.slice();
+  bytes[100]! ^= 1;
+  const damaged = new Map(files).set(name(2), bytes);
+  const refusing = new Fixed(damaged);
+  const refusal = await refusing.open().then(
+    () => undefined,
+    (error: unknown) => codeOf(error),
+  );
+  assert.is(refusal, "COREWAL_CORRUPT");
+  assert.is(refusing.storage.changes, 0);
+  for (const [onCorruption, entries, lost] of [
+    ["truncate", 42, [{ first: 43, last: 84 }]],
+    ["skip", 84, []],
+  ] as const) {
+    const fixed = new Fixed(damaged);
+    const log = await fixed.open({ onCorruption });
+    assert.is(log.recovery.repaired?.policy, onCorruption);
+    assert.equal(log.recovery.repaired?.lost, lost);
+    assert.is((await readAll(log)).length, entries);
+    assert.is(await drive(log, log.append("next")), 85);
+    await log.close();
+    const again = await fixed.open({ onCorruption });
+    assert.is(again.recovery.repaired, undefined);
+    await again.close();
+  }
+});
+
+test.run();

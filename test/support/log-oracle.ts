@@ -1,0 +1,143 @@
+// What a log of any topology may show: an oracle for each chain, and what holds between them: the order of the merge, and
+// which epochs are complete.
+
+import type { Entry, RecoveryReport, Topology } from "../../src/types.js";
+import { compare, Oracle, Violation, type Settled } from "./oracle.js";
+
+export class LogOracle {
+  private readonly others = new Map<number, Oracle>();
+  private term = 0;
+  /** Everything below this epoch is durable: somebody who advanced it was told so. */
+  private begun = 0;
+  /** The highest epoch that the log called complete. */
+  private complete = -1;
+
+  constructor(
+    private readonly options: () => { topology?: Topology },
+    private readonly first: () => Oracle,
+  ) {}
+
+  get topology(): Topology {
+    return this.options().topology ?? "striped";
+  }
+
+  get perCore(): boolean {
+    return this.topology === "per-core";
+  }
+
+  /** The oracle of a chain. */
+  of(core: number): Oracle {
+    if (core === 0) return this.first();
+    let oracle = this.others.get(core);
+    if (oracle === undefined) {
+      if (!this.perCore) throw new Violation(`a striped log has a chain ${core}`);
+      this.others.set(core, (oracle = new Oracle()));
+      oracle.term = this.term;
+    }
+    return oracle;
+  }
+
+  /** Every chain that anybody wrote to, or tried to. */
+  get cores(): number[] {
+    return this.all.map(([core]) => core);
+  }
+
+  private get all(): [number, Oracle][] {
+    return [[0, this.first()], ...this.others];
+  }
+
+  /** Something must be there whatever happens. */
+  get exists(): boolean {
+    return this.all.some(([, { proven }]) => proven > 0);
+  }
+
+  /** advanceEpoch() resolved with this one. */
+  prove(epoch: number): void {
+    this.begun = Math.max(this.begun, epoch);
+  }
+
+  /** A log was opened for writing. `closed`: the process before it had closed it. */
+  opened({ cores, term, epoch, completeEpoch }: RecoveryReport, closed: boolean): void {
+    for (const { core } of cores) this.of(core);
+    const lastLsn = (core: number): number => cores.find((other) => other.core === core)?.lastLsn ?? 0;
+    for (const [core, oracle] of this.all) inChain(core, () => oracle.opened(lastLsn(core), term));
+    this.term = term;
+    this.judgeComplete(cores, epoch, completeEpoch);
+    if (completeEpoch < this.begun - 1)
+      throw new Violation(`epoch ${this.begun} had begun, and everything before it was durable; now ${completeEpoch} is called complete`);
+    if (epoch < this.begun) throw new Violation(`epoch ${this.begun} had begun, the log goes on in epoch ${epoch}`);
+    // Of a striped log, an epoch that was complete at a proper close goes on.
+    if (this.perCore && completeEpoch < this.complete)
+      throw new Violation(`epoch ${this.complete} was complete, now only ${completeEpoch} is`);
+    if (this.perCore && completeEpoch >= epoch)
+      throw new Violation(`epoch ${completeEpoch} is complete, but the log goes on in epoch ${epoch}`);
+    // That everything is complete, footers say, which may be in the cache only if the process died while it wrote them.
+    if (closed || completeEpoch < epoch - 1) this.tellComplete(completeEpoch);
+  }
+
+  /** … and this was read then. */
+  recoveredEpoch(epoch: number): void {
+    for (const [core, { settledEpoch }] of this.all) {
+      if (this.perCore ? settledEpoch >= epoch : settledEpoch > epoch)
+        throw new Violation(`the log goes on in epoch ${epoch}, but core ${core} has entries of epoch ${settledEpoch}`);
+    }
+  }
+
+  tellComplete(epoch: number): void {
+    this.complete = Math.max(this.complete, epoch);
+  }
+
+  /** Nothing may be missing in any chain that was published in a complete epoch. */
+  judgeComplete(cores: { core: number; lastLsn: number }[], epoch: number, completeEpoch: number): void {
+    // A striped log goes on in the epoch that a proper close completed, and leaves no trace of what it loses in there.
+    const complete = this.perCore ? completeEpoch : Math.min(completeEpoch, epoch - 1);
+    for (const [core, oracle] of this.all)
+      inChain(core, () => oracle.requireEpoch(complete, cores.find((other) => other.core === core)?.lastLsn ?? 0));
+  }
+
+  /** Judges a reading of all chains, merged, against readings of each: all entries, once, in order. */
+  judgeMerge(entries: Entry[], lists: Map<number, Settled[]>): void {
+    /** LSN of the next entry of each chain. */
+    const next = new Map<number, number>();
+    const goOn = (core: number, lsn: number): void => {
+      const list = lists.get(core)!;
+      while (lsn <= list.length && list[lsn - 1]!.item === undefined) lsn++;
+      next.set(core, lsn);
+    };
+    for (const core of lists.keys()) goOn(core, 1);
+    let before: Entry | undefined;
+    for (const entry of entries) {
+      const { core, lsn, epoch, timestampMs } = entry;
+      if (entry.kind === "epoch" || entry.kind === "void") continue;
+      const what = `in the merge, LSN ${lsn} of core ${core}`;
+      if (next.get(core) !== lsn) throw new Violation(`${what} stands where LSN ${next.get(core)} belongs`);
+      const item = lists.get(core)![lsn - 1]!.item!;
+      compare(entry, item);
+      if (before !== undefined && epoch < before.epoch)
+        throw new Violation(`${what} has epoch ${epoch}, LSN ${before.lsn} of core ${before.core} before it ${before.epoch}`);
+      if (before !== undefined && timestampMs < before.timestampMs)
+        throw new Violation(
+          `${what}, epoch ${epoch}, is ${before.timestampMs - timestampMs} ms older than LSN ${before.lsn} of core ${before.core} before it, epoch ${before.epoch}`,
+        );
+      for (const [other, acked = 0] of item.acked?.entries() ?? []) {
+        const later = next.get(other) ?? Infinity;
+        // What is durable and not promised yet, nobody outside is shown.
+        if (later <= acked && later <= lists.get(other)!.length)
+          throw new Violation(`${what} comes before LSN ${later} of core ${other}, which was acknowledged before it was appended`);
+      }
+      goOn(core, lsn + 1);
+      before = entry;
+    }
+    for (const [core, lsn] of next) if (lsn <= lists.get(core)!.length) throw new Violation(`the merge lacks LSN ${lsn} of core ${core}`);
+  }
+}
+
+/** Says of which chain a violation is. */
+export function inChain<T>(core: number, judge: () => T): T {
+  try {
+    return judge();
+  } catch (error) {
+    if (error instanceof Violation && core !== 0) error.message = `core ${core}: ${error.message}`;
+    throw error;
+  }
+}
