@@ -170,16 +170,17 @@ export class SimulatedDisk implements Storage {
   /** The same for disks that nobody can tell apart, now or later, who never looks into files with an ignored name. */
   fingerprint(ignored: (name: string) => boolean = () => false): string {
     const hash = createHash("sha1");
+    const garbage = this.options.garbage || this.options.garbageInUnused;
     const ids = new Map<SimulatedInode, number>();
     const idOf = (inode: SimulatedInode): number => {
       if (!ids.has(inode)) {
         ids.set(inode, ids.size);
-        inode.fingerprint(hash);
+        inode.fingerprint(hash, garbage);
       }
       return ids.get(inode)!;
     };
     for (const [path, directory] of this.#directories) hash.update(`${path}:${directory.describe(idOf, ignored)}`);
-    if (this.options.garbage || this.options.garbageInUnused) for (const inode of this.#freed) inode.fingerprint(hash);
+    if (garbage) for (const inode of this.#freed) inode.fingerprint(hash, garbage);
     return hash.digest("base64");
   }
 

@@ -14,6 +14,8 @@ interface Change {
   offset: number;
   /** Whole sectors as the cache showed them after the write; undefined for a truncation. */
   sectors: Uint8Array | undefined;
+  /** It wrote more than zeros, so that its sectors hold something: also those in which only its last zeros stand. */
+  uses: boolean;
   size: number;
   /** It cut bytes off: what comes after it cannot be on the disk without it. */
   cut: boolean;
@@ -23,8 +25,6 @@ interface Change {
 }
 
 /** How likely a part of what is not synced is on the disk. */
-const FRAME_ALIGN_MIN = 64;
-
 export interface Survival {
   sectors: number;
   sizes: number;
@@ -53,6 +53,8 @@ export class SimulatedInode {
   #disk: Uint8Array = EMPTY;
   #diskSize = 0;
   #changes: Change[] = [];
+  /** Sectors of the disk that hold something, by their offsets. */
+  readonly #used = new Set<number>();
   /** A sync failed: the cache shows what is neither on the disk nor waiting to be written. */
   forgotten = false;
 
@@ -83,7 +85,8 @@ export class SimulatedInode {
     this.size = Math.max(this.size, end);
     const from = offset - (offset % this.sectorBytes);
     const to = end + ((this.sectorBytes - (end % this.sectorBytes)) % this.sectorBytes);
-    this.#changes.push({ offset: from, sectors: this.#cache.slice(from, to), size: this.size, cut: false, at, boot });
+    const uses = bytes.some((byte) => byte !== 0);
+    this.#changes.push({ offset: from, sectors: this.#cache.slice(from, to), uses, size: this.size, cut: false, at, boot });
   }
 
   truncate(bytes: number, at = 0, boot = 0): void {
@@ -92,14 +95,14 @@ export class SimulatedInode {
     if (cut) this.#cache.fill(0, bytes, this.size);
     else if (bytes > this.#cache.length) this.#cache = grown(this.#cache, bytes);
     this.size = bytes;
-    this.#changes.push({ offset: 0, sectors: undefined, size: bytes, cut, at, boot });
+    this.#changes.push({ offset: 0, sectors: undefined, uses: false, size: bytes, cut, at, boot });
   }
 
   /** A sync that succeeds. */
   sync(): void {
     for (const change of this.#changes) {
       if (change.cut) this.#cutDisk(change.size);
-      if (change.sectors !== undefined) this.#store(change.offset, change.sectors);
+      if (change.sectors !== undefined) this.#store(change.offset, change.sectors, change.uses);
       this.#diskSize = change.size;
     }
     this.#changes = [];
@@ -146,12 +149,14 @@ export class SimulatedInode {
     copy.#cache = this.#cache.slice();
     copy.#disk = this.#disk.slice();
     copy.#diskSize = this.#diskSize;
+    for (const offset of this.#used) copy.#used.add(offset);
     copy.#changes = this.#changes.map((change) => ({ ...change, sectors: change.sectors?.slice() }));
     return copy;
   }
 
   /** Everything that decides what can still become of it. */
-  fingerprint(hash: Hash): void {
+  fingerprint(hash: Hash, garbage = false): void {
+    if (garbage) hash.update([...this.#used].join());
     hash.update(`${this.size} ${this.forgotten} ${this.#diskSize} ${this.#changes.length} `).update(this.#cache.subarray(0, this.size));
     if (!this.dirty) return;
     hash.update(this.#disk);
@@ -184,7 +189,7 @@ export class SimulatedInode {
         continue;
       }
       if (change.sectors !== undefined) {
-        const kept = this.#storeSome(change.offset, change.sectors, lost, random, survival);
+        const kept = this.#storeSome(change, lost, random, survival);
         const all = change.sectors.length / this.sectorBytes;
         if (kept > 0) {
           lastKept = change.at;
@@ -214,32 +219,27 @@ export class SimulatedInode {
   }
 
   /** A sector keeps its place in time: once one version was lost, so are the later ones of that sector. Gives how many are kept. */
-  #storeSome(offset: number, sectors: Uint8Array, lost: Set<number>, random: Random, survival: Survival): number {
+  #storeSome(change: Change, lost: Set<number>, random: Random, survival: Survival): number {
+    const { offset, sectors = EMPTY, uses } = change;
     const step = this.sectorBytes;
     let kept = 0;
     for (let at = 0; at < sectors.length; at += step) {
       if (lost.has(offset + at)) continue;
       const sector = sectors.subarray(at, at + step);
       if (random.chance(survival.sectors)) {
-        this.#store(offset + at, sector);
+        this.#store(offset + at, sector, uses);
         kept++;
       } else {
         lost.add(offset + at);
-        if (survival.garbage === 0 || (survival.garbageSpares && this.#used(offset + at, step)) || !random.chance(survival.garbage)) {
+        if (survival.garbage === 0 || (survival.garbageSpares && this.#used.has(offset + at)) || !random.chance(survival.garbage)) {
           if (this.#holds(offset + at, step)) this.note("older contents of a sector came back");
           continue;
         }
         survival.litter(sector, offset + at);
-        this.#store(offset + at, sector);
+        this.#store(offset + at, sector, false);
       }
     }
     return kept;
-  }
-
-  /** Does a sector hold something? The last bytes of a frame may be zeros: what stands just before counts as well. */
-  #used(offset: number, bytes: number): boolean {
-    const before = Math.min(offset, FRAME_ALIGN_MIN);
-    return this.#holds(offset - before, bytes + before);
   }
 
   /** Is anything but zeros there, on the disk? */
@@ -249,13 +249,15 @@ export class SimulatedInode {
     return false;
   }
 
-  #store(offset: number, bytes: Uint8Array): void {
+  #store(offset: number, bytes: Uint8Array, uses: boolean): void {
+    if (uses) for (let at = 0; at < bytes.length; at += this.sectorBytes) this.#used.add(offset + at);
     if (offset + bytes.length > this.#disk.length) this.#disk = grown(this.#disk, offset + bytes.length);
     this.#disk.set(bytes, offset);
   }
 
   #cutDisk(bytes: number): void {
     this.#disk.fill(0, Math.min(bytes, this.#disk.length));
+    for (const offset of this.#used) if (offset >= bytes) this.#used.delete(offset);
     this.#diskSize = bytes;
   }
 }
