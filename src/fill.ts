@@ -95,10 +95,7 @@ export function frameBytesOf(fill: Fill, buffer: FrameBuffer): number {
   return alignUp(FRAME_HEADER_BYTES + fill.bodyBytes, buffer.identity.frameAlign);
 }
 
-/**
- * Puts header and padding around the fill: the frame may be written to `offset` then. `epoch` is another one than the
- * chain's, whose frames are durable, where one begins.
- */
+/** Puts header and padding around the fill: the frame may be written to `offset` then. Its epoch is not durable yet where one begins. */
 export function finish(
   core: Core,
   buffer: FrameBuffer,
@@ -106,7 +103,7 @@ export function finish(
   salt: bigint,
   offset: number,
   timeNs: bigint,
-  epoch = epochOf(core),
+  { epoch, durableEpoch } = { epoch: epochOf(core), durableEpoch: epochOf(core) },
 ): { bytes: Uint8Array; facts: FrameFacts; promise: number } {
   const { frame, identity } = buffer;
   const { term } = identity;
@@ -115,7 +112,7 @@ export function finish(
   const end = frame + frameBytesOf(fill, buffer);
   const promise = core.x.log_durable_lsn();
   const headersCrc = entries === 0 ? 0 : core.view.getUint32(MERGE_HEADERS_CRC, true);
-  const header = { bytes, entries, firstLsn, durableLsn: promise, term, epoch, durableEpoch: epochOf(core), timeNs, headersCrc, lsns };
+  const header = { bytes, entries, firstLsn, durableLsn: promise, term, epoch, durableEpoch, timeNs, headersCrc, lsns };
   encodeFrameHeader(core, frame, header, salt, offset);
   core.bytes.fill(0, frame + bytes, end);
   const facts: FrameFacts = {

@@ -124,6 +124,8 @@ export class Flusher {
   /** The promises in the last frame written. */
   private promised = 0;
   private promisedEpoch: number;
+  /** The highest epoch that the chain has recorded, which this open's first segment in it does. */
+  private durableEpoch: number;
   /** What this chain says of epochs and other chains. */
   private marks: Marks;
   /** How many of the chains that are new since the log was opened it knows. */
@@ -153,7 +155,7 @@ export class Flusher {
     this.tailIsOurs = start.tailIsOurs;
     this.timeNs = start.timeNs;
     this.promised = core.x.log_durable_lsn();
-    this.promisedEpoch = start.identity.epoch;
+    this.promisedEpoch = this.durableEpoch = start.identity.epoch;
     this.marks = start.identity.marks;
   }
 
@@ -242,7 +244,7 @@ export class Flusher {
 
   /** The last frame that somebody relies on has no promise behind it. */
   private unproven(): boolean {
-    return this.promised < this.core.x.log_durable_lsn() || this.promisedEpoch < epochOf(this.core);
+    return this.promised < this.core.x.log_durable_lsn() || this.promisedEpoch < this.durableEpoch;
   }
 
   // --- flush ------------------------------------------------------------------------------------
@@ -251,6 +253,8 @@ export class Flusher {
   private flush(): boolean {
     const { core, start } = this;
     if (this.waitsForFirst()) return false;
+    // A core that was taken after a barrier begins in the new epoch; the segment that recovery made in its chain did not.
+    if (this.tailIsOurs && this.durableEpoch < epochOf(core)) this.record(epochOf(core));
     const taken = fill(core, start);
     if (taken === undefined) {
       this.waitForPending(wasPending(core));
@@ -279,13 +283,15 @@ export class Flusher {
     const { header, endOffset } = taken.entries === 0 ? this.tail! : this.room(total);
     const offset = endOffset + (this.proof?.bytes ?? 0);
     this.timeNs = frameTime(core, this.chance, this.timeNs);
-    const { bytes, facts, promise } = finish(core, start, taken, header.salt, offset, this.timeNs, taken.marks?.epoch);
+    const { durableEpoch } = this;
+    const epochs = { epoch: taken.marks?.epoch ?? epochOf(core), durableEpoch };
+    const { bytes, facts, promise } = finish(core, start, taken, header.salt, offset, this.timeNs, epochs);
     this.allocate(offset, total);
     writeAll(this.file!, bytes, offset);
     countFrame(core, offset, total);
     this.wrote(facts, total);
     this.promised = promise;
-    this.promisedEpoch = epochOf(core);
+    this.promisedEpoch = durableEpoch;
   }
 
   /** A frame was written behind the others. */
@@ -332,7 +338,6 @@ export class Flusher {
     // A chain that this open has not written to yet has nothing to separate.
     if (this.tailIsOurs) this.record(epoch);
     this.late = this.barrierLsn = this.stalled = undefined;
-    this.promisedEpoch = this.tailIsOurs ? this.promisedEpoch : epoch;
     core.i64[MERGE_EPOCH >> 3] = BigInt(epoch);
     Atomics.store(core.i64, CTL_EPOCH_DONE >> 3, BigInt(epoch));
     core.x.log_barrier_wake();
@@ -373,6 +378,7 @@ export class Flusher {
     const { core, start } = this;
     const marks = this.newMarks(epoch);
     this.writeDurably(fillMarks(core, start, marks));
+    this.durableEpoch = epoch;
     this.recorded(marks);
     this.flushedAt = this.chance.now();
   }
@@ -460,6 +466,7 @@ export class Flusher {
     this.recorded(marks);
     this.tail = next.segment;
     this.tailIsOurs = true;
+    this.durableEpoch = epoch;
     this.file = next.file;
     this.allocated = next.allocated;
     count(this.core, STAT_SEGMENTS, 1);

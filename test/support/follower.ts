@@ -40,8 +40,8 @@ export class Follower {
     }
     const { ended, world } = this;
     if (world.disk.down) throw new Crashed();
-    // Who advances an epoch has pumped meanwhile.
-    if (ending === undefined && world.barriers > 0 && world.failed) return;
+    // Flushers step while somebody reads or advances an epoch.
+    if (ending === undefined && world.failed) return;
     const now = ended === undefined ? undefined : ended === "closed" ? ended : codeOf(ended);
     if (now !== ending) throw new Violation(`a follower should be ${ending ?? "waiting"} and is ${now}: ${(ended as Error)?.stack}`);
     world.whole.of(this.core).judge(this.entries, this.log.core(this.core).durableLsn);

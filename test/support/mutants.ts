@@ -361,6 +361,13 @@ export const MUTANTS: Mutant[] = [
     why: "an entry has a time of the epoch before the one that it is published in",
   },
   {
+    name: "epoch-promised-unrecorded",
+    file: "src/flusher.ts",
+    find: "this.promisedEpoch = this.durableEpoch = start.identity.epoch;",
+    replace: "this.promisedEpoch = this.durableEpoch = epochOf(core);",
+    why: "a chain that joins after a barrier promises an epoch of which nothing of it is durable",
+  },
+  {
     name: "crashed-epoch-goes-on",
     file: "src/recover.ts",
     find: "perCore && found.chains.length > 0 ? found.epoch + 1 : found.epoch",

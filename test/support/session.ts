@@ -85,7 +85,9 @@ export class Session {
   async run(steps: number): Promise<void> {
     const { world } = this;
     const life = world.random;
-    if (world.random.chance(0.5)) for (let n = 1; n < world.config.writers; n++) await this.attach();
+    const all = world.random.chance(0.5);
+    if (all) for (let n = 1; n < world.config.writers; n++) await this.attach();
+    const joins = !all && this.log.recovery.cores.some(({ core, copied }) => core > 0 && copied !== undefined);
     if (world.random.chance(0.4)) {
       const core = world.whole.perCore ? world.random.below(world.config.options.stripes!) : 0;
       this.follower = new Follower(world, this.log, core);
@@ -93,7 +95,7 @@ export class Session {
     for (let i = 0; i < steps; i++) {
       // A stream of its own, so that a failing run can be shrunk step by step.
       world.random = life.fork();
-      await this.step();
+      await (joins && i === 0 ? this.join() : this.step());
       world.random = life;
       this.observe();
       world.check();
@@ -105,7 +107,7 @@ export class Session {
   private async step(): Promise<void> {
     const { world } = this;
     const { random } = world;
-    const roll = random.below(108);
+    const roll = random.below(110);
     const hand = random.pick(this.hands);
     if (roll === 0) return;
     if (roll < 30) this.append(hand);
@@ -129,7 +131,8 @@ export class Session {
     else if (roll < 100) await this.rest();
     else if (roll < 103) await this.advance();
     else if (roll < 104) this.beginEpoch();
-    else this.overtake(hand);
+    else if (roll < 108) this.overtake(hand);
+    else await this.join();
   }
 
   // --- appending ---------------------------------------------------------------------------------
@@ -534,6 +537,17 @@ export class Session {
     } catch (error) {
       if (codeOf(error) !== "COREWAL_NO_STRIPE" || this.seen === this.dead.length) throw error;
     }
+  }
+
+  /** Somebody comes while an epoch begins, which does not wait for him. */
+  private async join(): Promise<void> {
+    const { world } = this;
+    const { random, disk } = world;
+    if (this.beginEpoch()) await this.attach();
+    this.append(this.hands.at(-1)!);
+    // What a chain says of epochs it says in the first frames.
+    if (disk.crashAt === Infinity && random.chance(0.5)) disk.crashAt = disk.operations + random.between(1, 8);
+    await world.pump(random.pick([1, 2, 2000]));
   }
 
   /** A writer's thread dies at one step of an append; or it died before, and now its end is seen. */
