@@ -14,6 +14,7 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command:
   verify: { summary: "check every byte, change nothing", load: () => import("./cli/verify.js") },
   repair: { summary: "make a damaged log open again, and say what is lost", load: () => import("./cli/repair.js") },
   stat: { summary: "show segments, ranges, sizes and who holds the log", load: () => import("./cli/stat.js") },
+  bench: { summary: "measure this machine's disk and corewal on it", load: () => import("./cli/bench.js") },
   demo: {
     summary: "kill a loading process in full flight, reopen, show that nothing acknowledged is lost",
     load: () => import("./cli/demo.js"),

@@ -19,7 +19,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { judge, sound } from "../src/cli/demo-check.js";
+import { Acknowledged, judge, sound } from "../src/cli/demo-check.js";
 import { Records } from "../src/cli/demo-records.js";
 import { openLog } from "../src/index.js";
 
@@ -453,15 +453,30 @@ test("demo kills its own loading process and finds every acknowledged record aga
   writeFileSync(file, Array.from({ length: 300 }, (_, i) => `record ${i} ${"v".repeat(i % 50)}`).join("\n"));
   const before = readdirSync(place).sort();
   const ran = fine(["demo", file]);
-  const [, kept, acknowledged] = /✓ ([\d,]+) of ([\d,]+) acknowledged records are there/.exec(ran.out)!;
-  assert.is(kept, acknowledged);
-  assert.ok(Number(kept!.replace(/,/g, "")) >= 10_000);
-  assert.match(ran.out, /0 invented, 0 twice, 0 wrong/);
-  assert.match(ran.out, /20,100 of 20,100 records, each once/);
-  assert.match(ran.out, /verify +✓/);
+  const [striped, perCore] = ran.out.split(/^per-core: /m);
+  for (const out of [striped!, perCore!]) {
+    const [, kept, acknowledged] = /✓ ([\d,]+) of ([\d,]+) acknowledged records are there/.exec(out)!;
+    assert.is(kept, acknowledged);
+    assert.ok(Number(kept!.replace(/,/g, "")) >= 10_000);
+    assert.match(out, /0 invented, 0 twice, 0 wrong/);
+    assert.match(out, /20,100 of 20,100 records, each once/);
+    assert.match(out, /verify +✓/);
+  }
+  assert.match(perCore!, /entries of 4 cores recovered/);
   assert.match(ran.out, /async +4,096 +[\d,]+ /);
   assert.not.match(ran.out, /\x1b/, "no colours in a pipe");
   assert.equal(readdirSync(place).sort(), before, "its directory is gone");
+});
+
+test("the demo's judge of a per-core log: an LSN of another core is another place", async () => {
+  const records = Records.of(Buffer.from(Array.from({ length: 20_000 }, (_, i) => `record ${i}\n`).join("")));
+  const log = await openLog(fresh(), { topology: "per-core" });
+  const acks = new Acknowledged(records.count);
+  acks.add(0, 0, await log.append({ kind: "put", key: "0", value: records.at(0) }));
+  assert.ok(sound(await judge(log, records, acks)));
+  acks.cores[0] = 1;
+  assert.is((await judge(log, records, acks)).wrong, 1);
+  await log.close();
 });
 
 test("demo of a file without lines: exit code 2", async () => {
@@ -474,24 +489,63 @@ test("the demo's judge finds each kind of loss that is planted", async () => {
   const records = Records.of(Buffer.from(Array.from({ length: 20_000 }, (_, i) => `record ${i}\n`).join("")));
   const log = await openLog(fresh());
   const put = (index: number, value: Uint8Array = records.at(index)) => log.append({ kind: "put", key: String(index), value });
-  const acks = new Float64Array(records.count);
-  for (const index of [0, 1, 2]) acks[index] = await put(index);
+  const acks = new Acknowledged(records.count);
+  for (const index of [0, 1, 2]) acks.add(index, 0, await put(index));
   await put(3);
   assert.ok(sound(await judge(log, records, acks)), "all is well so far");
 
-  acks[4] = await put(4, Buffer.from("record 5")); // other bytes
+  acks.add(4, 0, await put(4, Buffer.from("record 5"))); // other bytes
   await put(5);
-  acks[5] = log.lastLsn + 1; // acknowledged under another LSN
+  acks.add(5, 0, log.lastLsn + 1); // acknowledged under another LSN
   await put(1); // twice
   await put(20_000, records.at(0)); // invented: no such number
   await log.append(records.at(6)); // invented: no number at all
-  acks[7] = 1000; // missing
+  acks.add(7, 0, 1000); // missing
   const verdict = await judge(log, records, acks);
   await log.close();
   assert.not.ok(sound(verdict));
   const { there, ...counts } = verdict;
   assert.equal(counts, { recovered: 9, kept: 3, unacknowledged: 1, missing: 1, wrong: 2, twice: 1, invented: 2 });
   assert.equal([...there.subarray(0, 8)], [1, 1, 1, 1, 1, 1, 0, 0]);
+});
+
+// --- bench ----------------------------------------------------------------------------------------------------------
+
+test("bench measures both topologies, prints JSON, writes a page of its own, and leaves nothing", () => {
+  const dir = fresh();
+  mkdirSync(dir);
+  const page = join(place, "bench.html");
+  const ran = fine(["bench", dir, "--rounds", "1", "--bytes", "1000", "--json", "--report", page]);
+  interface Rates {
+    topology: string;
+    threads: number;
+    ring: number;
+    durable: number;
+    read: number;
+  }
+  const report = JSON.parse(ran.out) as { entryBytes: number; durability: { entriesPerSecond: number }[]; threads: Rates[] };
+  assert.is(report.entryBytes, 1000);
+  assert.is(report.durability.length, 6);
+  for (const { entriesPerSecond } of report.durability) assert.ok(entriesPerSecond > 0);
+  assert.equal(
+    report.threads.map(({ topology, threads }) => `${topology} ${threads}`),
+    ["striped 1", "striped 2", "per-core 1", "per-core 2"],
+  );
+  for (const { ring, durable, read } of report.threads) assert.ok(ring > 0 && durable > 0 && read > 0);
+  const html = readFileSync(page, "utf8");
+  assert.match(html, /^<!doctype html>/);
+  assert.is(html.match(/<div style="width:/g)!.length, 6 + 3 * 4);
+  assert.not.match(html, /<script|https?:|src=/, "it needs no other file");
+  assert.equal(readdirSync(dir), []);
+});
+
+test("bench: wrong flags and places that cannot be written to are refused, and say why", async () => {
+  await refused([["bench", "--threads", "0"], /--threads is "0"/]);
+  await refused([["bench", "--topology", "ring"], /--topology is "ring": it must be striped or per-core/]);
+  await refused([["bench", "--bytes", "65537"], /from 1 to 65536/]);
+  const ran = corewal(["bench", join(place, "nowhere", "at all")]);
+  assert.is(ran.code, 1);
+  assert.match(ran.err, /preparing the bench/);
 });
 
 test.run();

@@ -8,7 +8,7 @@ import { codeOf, errorFromText } from "../errors.js";
 import { openLog } from "../index.js";
 import type { Durability, Log, LogHandle, Topology } from "../types.js";
 import type { FromWorker, ToWorker } from "./append-worker.js";
-import { Failure, oneOf, parse, wholeNumber, type Command } from "./command.js";
+import { Failure, oneOf, parse, TOPOLOGIES, wholeNumber, type Command } from "./command.js";
 import { counted, duration, entriesOf, size, thousands } from "./format.js";
 import { BlockCutter } from "./lines.js";
 import { complain, print } from "./output.js";
@@ -47,7 +47,7 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
   const parsed = parse(argv, flags, ["DIR"]);
   const workers = wholeNumber("--workers", parsed.flags.workers, WORKERS_MAX) ?? 1;
   const durability = oneOf("--durability", parsed.flags.durability, ["group", "sync", "async"]) ?? "group";
-  const topology = oneOf("--topology", parsed.flags.topology, ["striped", "per-core"]);
+  const topology = oneOf("--topology", parsed.flags.topology, TOPOLOGIES);
   if (process.stdin.isTTY) complain("reading lines from the terminal; Ctrl-D ends", "append");
 
   const begin = performance.now();

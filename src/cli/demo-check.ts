@@ -3,6 +3,26 @@
 import type { Log } from "../types.js";
 import type { Records } from "./demo-records.js";
 
+/** What was acknowledged: where each record is, by its number. */
+export class Acknowledged {
+  /** 0: it was not. */
+  readonly lsns: Float64Array;
+  /** In a striped log 0. */
+  readonly cores: Uint8Array;
+  count = 0;
+
+  constructor(records: number) {
+    this.lsns = new Float64Array(records);
+    this.cores = new Uint8Array(records);
+  }
+
+  add(index: number, core: number, lsn: number): void {
+    this.lsns[index] = lsn;
+    this.cores[index] = core;
+    this.count++;
+  }
+}
+
 export interface Verdict {
   /** Entries in the log. */
   recovered: number;
@@ -24,8 +44,9 @@ export interface Verdict {
 
 export const sound = (v: Verdict): boolean => v.missing + v.wrong + v.twice + v.invented === 0;
 
-/** `ackLsns` has the LSN that each record was acknowledged with; 0: it was not. */
-export async function judge(log: Log, records: Records, ackLsns: Float64Array): Promise<Verdict> {
+export async function judge(log: Log, records: Records, acknowledged: Acknowledged): Promise<Verdict> {
+  const { lsns, cores } = acknowledged;
+  const perCore = log.recovery.topology === "per-core";
   const v: Verdict = {
     recovered: 0,
     kept: 0,
@@ -37,7 +58,7 @@ export async function judge(log: Log, records: Records, ackLsns: Float64Array): 
     there: new Uint8Array(records.count),
   };
   for await (const entries of log.readBatches()) {
-    for (const { lsn, kind, key, value } of entries) {
+    for (const { core, lsn, kind, key, value } of entries) {
       v.recovered++;
       const index = kind === "put" && key !== undefined ? Number(Buffer.from(key).toString("latin1")) : NaN;
       if (!Number.isInteger(index) || index < 0 || index >= records.count) {
@@ -46,15 +67,16 @@ export async function judge(log: Log, records: Records, ackLsns: Float64Array): 
         v.twice++;
       } else {
         v.there[index] = 1;
-        const acknowledged = ackLsns[index]!;
-        if (Buffer.compare(value, records.at(index)) !== 0 || (acknowledged !== 0 && acknowledged !== lsn)) v.wrong++;
-        else if (acknowledged !== 0) v.kept++;
+        const acked = lsns[index] !== 0;
+        const elsewhere = lsns[index] !== lsn || (perCore && cores[index] !== core);
+        if (Buffer.compare(value, records.at(index)) !== 0 || (acked && elsewhere)) v.wrong++;
+        else if (acked) v.kept++;
         else v.unacknowledged++;
       }
     }
   }
   for (let index = 0; index < records.count; index++) {
-    if (ackLsns[index] !== 0 && v.there[index] === 0) v.missing++;
+    if (lsns[index] !== 0 && v.there[index] === 0) v.missing++;
   }
   return v;
 }

@@ -4,17 +4,18 @@ import { readFileSync } from "node:fs";
 import type { Worker } from "node:worker_threads";
 import { errorFromText } from "../errors.js";
 import { openLog } from "../index.js";
-import { parse, wholeNumber, type Command } from "./command.js";
+import { oneOf, parse, TOPOLOGIES, wholeNumber, type Command } from "./command.js";
 import { Records } from "./demo-records.js";
 import type { Share } from "./demo-worker.js";
 import { startWorker } from "./roles.js";
 
-const help = "Usage: corewal demo-victim DIR RECORDS THREADS IN_FLIGHT   (the demo starts this)\n";
+const help = "Usage: corewal demo-victim DIR RECORDS THREADS IN_FLIGHT TOPOLOGY   (the demo starts this)\n";
 
 async function run(argv: string[], { entry }: { entry: string }): Promise<number> {
-  const [dir, file, threadsText, inFlightText] = parse(argv, {}, ["DIR", "RECORDS", "THREADS", "IN_FLIGHT"]).args;
+  const [dir, file, threadsText, inFlightText, topologyText] = parse(argv, {}, ["DIR", "RECORDS", "THREADS", "IN_FLIGHT", "TOPOLOGY"]).args;
   const threads = wholeNumber("THREADS", threadsText)!;
   const inFlight = wholeNumber("IN_FLIGHT", inFlightText)!;
+  const topology = oneOf("TOPOLOGY", topologyText, TOPOLOGIES)!;
   // Whoever should kill this process may be killed first: then this ends too.
   process.stdin
     .on("end", () => process.exit(1))
@@ -22,7 +23,7 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
     .resume();
 
   const records = Records.of(readFileSync(file!));
-  const log = await openLog(dir!, { stripes: threads + 1 });
+  const log = await openLog(dir!, { stripes: threads + 1, topology });
   const workers: Worker[] = [];
   try {
     await new Promise((_, reject) => {

@@ -18,7 +18,7 @@ export interface Share {
   threads: number;
 }
 
-/** Number of the record and its LSN, as two doubles. */
+/** Number of the record and core, as u32, and its LSN, as a double. */
 export const REPORT_BYTES = 16;
 /** POSIX writes a pipe's 4,096 bytes in one go: the threads' reports never mix. */
 const REPORTS_PER_WRITE = 4096 / REPORT_BYTES;
@@ -27,7 +27,7 @@ export async function work({ handle, records: shared, inFlight, thread, threads 
   try {
     const records = new Records(shared);
     const writer = await attachLog(handle);
-    const reports = new Reports();
+    const reports = new Reports(writer.ownCore);
     let next = thread;
     await keepInFlight(inFlight, () => {
       if (next >= records.count) return undefined;
@@ -45,13 +45,20 @@ export async function work({ handle, records: shared, inFlight, thread, threads 
 
 /** What is reported was acknowledged before: the kernel keeps it, whatever happens to this process. */
 class Reports {
-  readonly #doubles = new Float64Array(REPORTS_PER_WRITE * 2);
+  readonly #bytes = new DataView(new ArrayBuffer(REPORTS_PER_WRITE * REPORT_BYTES));
+  readonly #core: number;
   #count = 0;
   #planned = false;
 
+  constructor(core: number) {
+    this.#core = core;
+  }
+
   add(index: number, lsn: number): void {
-    this.#doubles[2 * this.#count] = index;
-    this.#doubles[2 * this.#count + 1] = lsn;
+    const at = this.#count * REPORT_BYTES;
+    this.#bytes.setUint32(at, index, true);
+    this.#bytes.setUint32(at + 4, this.#core, true);
+    this.#bytes.setFloat64(at + 8, lsn, true);
     if (++this.#count === REPORTS_PER_WRITE) return this.write();
     if (this.#planned) return;
     this.#planned = true;
@@ -63,7 +70,7 @@ class Reports {
   }
 
   write(): void {
-    let bytes = new Uint8Array(this.#doubles.buffer, 0, this.#count * REPORT_BYTES);
+    let bytes = new Uint8Array(this.#bytes.buffer, 0, this.#count * REPORT_BYTES);
     while (bytes.length > 0) {
       try {
         bytes = bytes.subarray(writeSync(1, bytes));

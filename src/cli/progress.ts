@@ -14,12 +14,12 @@ export interface Progress {
 const REFRESH_MS = 100;
 
 /** Starts a bar, or one without an end if the total is not known. Off a terminal it does nothing. */
-export async function startProgress(label: string, total: number | undefined, unit: "bytes" | "entries"): Promise<Progress> {
+export async function startProgress(label: string, total: number | undefined, unit: "bytes" | "entries" | "steps"): Promise<Progress> {
   if (process.stderr.isTTY !== true) return { update() {}, stop() {} };
   // cli-progress is CommonJS. Bundled into an ES module, its `require("readline")` looks for a global: here it is.
   (globalThis as { require?: unknown }).require ??= createRequire(import.meta.url);
   const { SingleBar } = (await import("cli-progress")).default;
-  const amount = unit === "bytes" ? size : (n: number) => `${thousands(n)} entries`;
+  const amount = unit === "bytes" ? size : (n: number) => `${thousands(n)} ${unit}`;
   const bar = new SingleBar({
     stream: process.stderr,
     format: total === undefined ? `${label}  {amount}  {rate}` : `${label}  {bar} {percentage} %  {rate}  {left} left`,

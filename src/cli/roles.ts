@@ -5,6 +5,7 @@ import { Worker } from "node:worker_threads";
 const ROLES = {
   append: () => import("./append-worker.js"),
   demo: () => import("./demo-worker.js"),
+  bench: () => import("./bench-worker.js"),
 };
 
 export interface Role {

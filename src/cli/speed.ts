@@ -1,16 +1,30 @@
-// The demo's table: what each durability costs on this disk, with the demo's own records.
+// What each durability costs on this disk, for `demo` with its own records and for `bench`.
 
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { openLog } from "../index.js";
 import type { Durability, Log } from "../types.js";
-import type { Records } from "./demo-records.js";
 import { size, thousands } from "./format.js";
 import { keepInFlight } from "./in-flight.js";
 
 const ROUND_MS = 600;
 /** A round ends early at this many bytes: fast machines need not fill the disk to be measured. */
 const ROUND_BYTES_MAX = 256 * 1024 * 1024;
+
+/** What is appended: numbered from 0 to `count` - 1, then from the beginning again. */
+export interface Supply {
+  readonly count: number;
+  at(index: number): Uint8Array;
+}
+
+export interface Speed {
+  name: string;
+  inFlight: number;
+  entries: number;
+  bytes: number;
+  seconds: number;
+  fsyncs: number;
+}
 
 interface Round {
   durability: Durability;
@@ -42,36 +56,33 @@ const ROUNDS: Round[] = [
   appends("async", 4096),
 ];
 
-const row = (cells: string[]): string =>
-  `  ${cells[0]!.padEnd(24)}${cells[1]!.padStart(9)}${cells[2]!.padStart(13)}${cells[3]!.padStart(12)}${cells[4]!.padStart(17)}`;
+export const SPEEDS = ROUNDS.length + 1;
+export const SPEED_HEADS = ["durability", "in flight", "entries/s", "", "entries/fsync"];
 
-/** Measures one round after the other in fresh logs below `dir`; prints each row when it is known. */
-export async function showSpeed(dir: string, records: Records, say: (line: string, heading?: boolean) => void): Promise<void> {
-  say(row(["durability", "in flight", "entries/s", "", "entries/fsync"]), true);
-  const plain = plainFile(dir, records);
-  say(row(["write + fdatasync (*)", "1", thousands(plain.entries / plain.seconds), `${size(plain.bytes / plain.seconds)}/s`, "1"]));
-  for (const round of ROUNDS) {
-    const { entries, bytes, seconds, fsyncs } = await measure(dir, records, round);
-    const shared = entries / Math.max(1, fsyncs);
-    say(
-      row([
-        round.durability,
-        thousands(round.inFlight),
-        thousands(entries / seconds),
-        `${size(bytes / seconds)}/s`,
-        shared < 10 ? shared.toFixed(1) : thousands(shared),
-      ]),
-    );
-  }
+/** Measures node:fs alone, then one durability after the other, each in a fresh log below `dir`. */
+export async function* measureSpeeds(dir: string, supply: Supply): AsyncGenerator<Speed> {
+  yield plainFile(dir, supply);
+  for (const round of ROUNDS) yield await measure(dir, supply, round);
 }
 
-/** Gives records, again from the first after the last, until the round's time or bytes are used up. */
-function supply(records: Records) {
+export function speedRow({ name, inFlight, entries, bytes, seconds, fsyncs }: Speed): string[] {
+  const shared = entries / Math.max(1, fsyncs);
+  return [
+    name,
+    thousands(inFlight),
+    thousands(entries / seconds),
+    `${size(bytes / seconds)}/s`,
+    shared < 10 ? shared.toFixed(1) : thousands(shared),
+  ];
+}
+
+/** Gives records until the round's time or bytes are used up. */
+function supplied(supply: Supply) {
   const used = { entries: 0, bytes: 0 };
   const end = performance.now() + ROUND_MS;
   const next = (): Uint8Array | undefined => {
     if (performance.now() >= end || used.bytes >= ROUND_BYTES_MAX) return undefined;
-    const value = records.at(used.entries % records.count);
+    const value = supply.at(used.entries % supply.count);
     used.entries++;
     used.bytes += value.length;
     return value;
@@ -79,17 +90,18 @@ function supply(records: Records) {
   return { used, next };
 }
 
-async function measure(dir: string, records: Records, round: Round) {
+async function measure(dir: string, supply: Supply, { durability, inFlight, run }: Round): Promise<Speed> {
   const place = mkdtempSync(join(dir, "speed-"));
-  const log = await openLog(place, { durability: round.durability });
+  const log = await openLog(place, { durability });
   try {
-    log.appendSync(records.at(0)); // the first append makes the segment: not what is measured here
+    log.appendSync(supply.at(0)); // the first append makes the segment: not what is measured here
     const fsyncsBefore = log.stats().fsyncs;
-    const { used, next } = supply(records);
+    const { used, next } = supplied(supply);
     const begin = performance.now();
-    await round.run(log, next);
+    await run(log, next);
     await log.sync(); // the clock stops when everything is durable, in every row
-    return { ...used, seconds: (performance.now() - begin) / 1000, fsyncs: log.stats().fsyncs - fsyncsBefore };
+    const seconds = (performance.now() - begin) / 1000;
+    return { name: durability, inFlight, ...used, seconds, fsyncs: log.stats().fsyncs - fsyncsBefore };
   } finally {
     await log.close();
     rmSync(place, { recursive: true, force: true });
@@ -97,10 +109,10 @@ async function measure(dir: string, records: Records, round: Round) {
 }
 
 /** What a program without a log would do: no group commit, no checksums, no recovery. */
-function plainFile(dir: string, records: Records) {
+function plainFile(dir: string, supply: Supply): Speed {
   const file = join(dir, "plain");
   const fd = openSync(file, "wx");
-  const { used, next } = supply(records);
+  const { used, next } = supplied(supply);
   const begin = performance.now();
   for (let value = next(); value !== undefined; value = next()) {
     writeSync(fd, value);
@@ -109,5 +121,5 @@ function plainFile(dir: string, records: Records) {
   const seconds = (performance.now() - begin) / 1000;
   closeSync(fd);
   rmSync(file);
-  return { ...used, seconds };
+  return { name: "write + fdatasync (*)", inFlight: 1, ...used, seconds, fsyncs: used.entries };
 }
