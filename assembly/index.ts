@@ -63,8 +63,17 @@ export function entry_verify(at: usize, left: u32, seed: u32, lsn: f64): i32 {
   return verify(BANK + at, left, seed, lsn);
 }
 
-export function frame_verify(body: usize, bytes: u32, entries: u32, headersCrc: u32, seed: u32, firstLsn: f64, lsns: u32): i32 {
-  return verifyFrame(BANK + body, bytes, entries, headersCrc, seed, firstLsn, lsns);
+export function frame_verify(
+  body: usize,
+  bytes: u32,
+  entries: u32,
+  headersCrc: u32,
+  seed: u32,
+  firstLsn: f64,
+  lsns: u32,
+  timeBytes: u32,
+): i32 {
+  return verifyFrame(BANK + body, bytes, entries, headersCrc, seed, firstLsn, lsns, timeBytes);
 }
 
 export function frame_find(from: usize, to: usize, step: u32, magic: u32): usize {

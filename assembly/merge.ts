@@ -286,9 +286,19 @@ export function entry_verify(at: usize, left: u32, seed: u32, lsn: f64): i32 {
 
 /**
  * The way back: are these `bytes` bytes a frame body of `entries` entries whose headers have the
- * checksum `headersCrc`, each entry whole, numbered from `firstLsn`, `lsns` in all? Never reads outside.
+ * checksum `headersCrc`, each entry whole, numbered from `firstLsn`, `lsns` in all? `timeBytes` are what a
+ * user entry has before its key. Never reads outside.
  */
-export function frame_verify(body: usize, bytes: u32, entries: u32, headersCrc: u32, seed: u32, firstLsn: f64, lsns: u32): i32 {
+export function frame_verify(
+  body: usize,
+  bytes: u32,
+  entries: u32,
+  headersCrc: u32,
+  seed: u32,
+  firstLsn: f64,
+  lsns: u32,
+  timeBytes: u32,
+): i32 {
   let left = bytes;
   let at = body;
   let headers: u32 = ~0;
@@ -309,7 +319,10 @@ export function frame_verify(body: usize, bytes: u32, entries: u32, headersCrc: 
     if (fault) return fault;
     const kind = <i32>load<u8>(at, ENTRY_KIND);
     if (kind == KIND_VOID) lsn += load<i64>(at + ENTRY_HEADER_BYTES);
-    else if (kind < KIND_VOID) lsn++;
+    else if (kind < KIND_VOID) {
+      if (load<u32>(at, ENTRY_PAYLOAD_BYTES) - load<u32>(at, ENTRY_KEY_BYTES) < timeBytes) return FRAME_BAD_LAYOUT;
+      lsn++;
+    }
     at += entry_bytes(load<u32>(at, ENTRY_PAYLOAD_BYTES));
   }
   return lsn - <i64>firstLsn == <i64>lsns ? FRAME_OK : FRAME_BAD_LSNS;

@@ -33,7 +33,16 @@ export interface CoreExports {
   merge_demand(immediate: number): number;
   merge_used(): number;
   merge_pressed(): number;
-  frame_verify(body: number, bytes: number, entries: number, headersCrc: number, seed: number, firstLsn: number, lsns: number): number;
+  frame_verify(
+    body: number,
+    bytes: number,
+    entries: number,
+    headersCrc: number,
+    seed: number,
+    firstLsn: number,
+    lsns: number,
+    timeBytes: number,
+  ): number;
   frame_find(from: number, to: number, step: number, magic: number): number;
   log_last_lsn(): number;
   log_durable_lsn(): number;

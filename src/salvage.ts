@@ -16,6 +16,7 @@ import {
   KIND_COMMIT,
   KIND_DATA,
   KIND_VOID,
+  TIME_BYTES,
   WINDOW,
 } from "../assembly/layout.js";
 import { borrowWindow, entrySeed, returnWindow, type Core } from "./core.js";
@@ -24,7 +25,7 @@ import { alignUp, decodeFrameHeader, type FrameHeader } from "./frame.js";
 import { segmentPath, type ChainSegment } from "./chain.js";
 import { mergeMarks, NO_MARKS, sameMarks, type Marks } from "./marks.js";
 import { endsFor, segmentNumbers, WHAT } from "./recover-chain.js";
-import { frameFacts, timeFits, SegmentScanner, type ScannedFrame } from "./scan.js";
+import { frameFacts, SegmentScanner, type ScannedFrame } from "./scan.js";
 import { readFooter, type Footer } from "./footer.js";
 import { addFrame, emptySummary, firstFrameOffset, type FrameFacts, type SegmentHeader, type SegmentSummary } from "./segment.js";
 import { readSome, type Storage } from "./storage.js";
@@ -378,6 +379,12 @@ interface Run {
 
 /** Bytes of checksums that one broken frame is worth while the place of the next whole entry is looked for. */
 const SEARCH_WORK_BYTES = 256 * 1024 * 1024;
+
+/** In a per-core log: the entry at `p`, which is whole otherwise, has room for its time, if its kind has one. */
+function timeFits({ view }: Core, p: number): boolean {
+  const room = view.getUint32(p + ENTRY_PAYLOAD_BYTES, true) - view.getUint32(p + ENTRY_KEY_BYTES, true);
+  return room >= TIME_BYTES || view.getUint8(p + ENTRY_KIND) >= KIND_VOID;
+}
 
 /** Entries in [at, end) that are whole, with LSNs from `lsn` on and below `lsnEnd`, in runs without gaps. */
 function wholeEntries(core: Core, at: number, end: number, seed: number, lsn: number, lsnEnd: number, timed: boolean): Run[] {

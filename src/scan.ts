@@ -3,7 +3,6 @@
 
 import {
   ENTRY_HEADER_BYTES,
-  ENTRY_KEY_BYTES,
   ENTRY_KIND,
   ENTRY_PAYLOAD_BYTES,
   FRAME_BAD_ENTRY,
@@ -18,7 +17,6 @@ import {
   WINDOW,
 } from "../assembly/layout.js";
 import { borrowWindow, entrySeed, returnWindow, type Core } from "./core.js";
-import { bodyBytesOf } from "./entry.js";
 import { alignUp, decodeFrameHeader, FRAME_BYTES_MAX, type FrameHeader } from "./frame.js";
 import { FOOTER_ALIGN, FOOTER_MAGIC_WORD, readFooterAt, type Footer } from "./footer.js";
 import { decodeMarks, MARKS_BYTES, type Marks } from "./marks.js";
@@ -129,7 +127,6 @@ export class SegmentScanner {
       default:
         return stop("wrong LSN");
     }
-    if (segment.topology === "per-core" && !allTimed(this.core, at, header.bytes)) return stop("bad layout");
     this.offset = offset + alignUp(header.bytes, segment.frameAlign);
     this.nextLsn += header.lsns;
     return { offset, end: this.offset, header, at };
@@ -148,6 +145,7 @@ export class SegmentScanner {
       this.seed,
       h.firstLsn,
       h.lsns,
+      this.segment.topology === "per-core" ? TIME_BYTES : 0,
     );
   }
 
@@ -220,18 +218,6 @@ export class SegmentScanner {
     this.filled = 0;
     return { promise, promisedEpoch, usedTo, footer };
   }
-}
-
-/** In a per-core log: the entry at `p`, which is whole otherwise, has room for its time, if its kind has one. */
-export function timeFits({ view }: Core, p: number): boolean {
-  const room = view.getUint32(p + ENTRY_PAYLOAD_BYTES, true) - view.getUint32(p + ENTRY_KEY_BYTES, true);
-  return room >= TIME_BYTES || view.getUint8(p + ENTRY_KIND) >= KIND_VOID;
-}
-
-function allTimed(core: Core, at: number, bytes: number): boolean {
-  for (let p = at + FRAME_HEADER_BYTES; p < at + bytes; p += bodyBytesOf(core.view.getUint32(p + ENTRY_PAYLOAD_BYTES, true)))
-    if (!timeFits(core, p)) return false;
-  return true;
 }
 
 /** What the footer will say about the frame whose header, right or not, stands at `at`: its entries are whole. */

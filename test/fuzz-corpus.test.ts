@@ -65,7 +65,7 @@ function replay(name: string): void {
 
   assert.is(~core.x.crc32c_update(-1, at, body.length) >>> 0, crc(body), name);
 
-  const answer = core.x.frame_verify(at, body.length, entries, headersCrc, seed, firstLsn, lsns);
+  const answer = core.x.frame_verify(at, body.length, entries, headersCrc, seed, firstLsn, lsns, 0);
   const rule = frameRule(frameOf(body, firstLsn, entries, headersCrc, lsns), firstLsn);
   assert.ok(ANSWERS[rule]?.includes(answer), `${name}: the module says ${answer}, the independent reader rule ${rule}`);
   seen.set(answer, (seen.get(answer) ?? 0) + 1);

@@ -3,6 +3,8 @@
 //   0           8          12            16     20     24
 //   | first LSN | entries  | headers crc | LSNs | word | the body of a frame …
 //
+// The word is what frame_find looks for; with its bit 3 set, user entries begin with a time of 8 bytes.
+//
 // Each case goes through frame_verify, entry_verify, frame_find and crc32c_update. They may read the body and the
 // checksum tables, nothing else: all other linear memory is poisoned. What they answer is compared with a model that
 // was written from FORMAT.md. Most bytes that chance makes would end at the checksums; the mutator makes these right.
@@ -86,7 +88,7 @@ static u64 lsns_of(const u8 *at) {
   return at[12] == KIND_VOID ? longword(at + 16) : at[12] < KIND_VOID;
 }
 
-static int frame_fault(const u8 *body, size_t bytes, u32 entries, u32 headers_crc, u64 first, u32 lsns) {
+static int frame_fault(const u8 *body, size_t bytes, u32 entries, u32 headers_crc, u64 first, u32 lsns, u32 time) {
   size_t at = 0;
   u32 reg = ~0u;
   for (u32 i = 0; i < entries; i++) {
@@ -101,6 +103,7 @@ static int frame_fault(const u8 *body, size_t bytes, u32 entries, u32 headers_cr
   for (at = 0; at < bytes; at += entry_size(body + at, bytes - at)) {
     int fault = entry_fault(body + at, lsn, lsns);
     if (fault) return fault;
+    if (body[at + 12] < KIND_VOID && word(body + at + 4) - word(body + at + 8) < time) return BAD_LAYOUT;
     lsn += lsns_of(body + at);
   }
   return lsn - first == lsns ? OK : BAD_LSNS;
@@ -133,7 +136,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
   const u8 *body = data + HEAD;
   const size_t bytes = size - HEAD;
   const u64 first = first_lsn(data);
-  const u32 entries = word(data + 8), headers_crc = word(data + 12), lsns = word(data + 16), wanted = word(data + 20);
+  const u32 entries = word(data + 8), headers_crc = word(data + 12), lsns = word(data + 16), wanted = word(data + 20), time = wanted & 8;
 
   __asan_unpoison_memory_region(memory + WINDOW, bytes);
   memcpy(memory + WINDOW, body, bytes);
@@ -141,8 +144,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
   u32 reg = Z_parsersZ_crc32c_update(&module, ~0u, WINDOW, bytes);
   require(reg == crc(~0u, body, bytes), "crc32c_update", reg, crc(~0u, body, bytes));
 
-  int fault = (int)Z_parsersZ_frame_verify(&module, WINDOW, bytes, entries, headers_crc, seed, (double)first, lsns);
-  int expected = frame_fault(body, bytes, entries, headers_crc, first, lsns);
+  int fault = (int)Z_parsersZ_frame_verify(&module, WINDOW, bytes, entries, headers_crc, seed, (double)first, lsns, time);
+  int expected = frame_fault(body, bytes, entries, headers_crc, first, lsns, time);
   require(fault == expected, "frame_verify", fault, expected);
 
   // As the host goes from entry to entry, which have no frame around them.

@@ -45,7 +45,7 @@ export class Ledger {
     const next = Number(view.getBigInt64(L.MERGE_NEXT_LSN, true));
     const entries = view.getUint32(L.MERGE_ENTRIES, true);
     if (first !== this.drained.length + 1) throw new Failure(`a frame begins at LSN ${first} instead of ${this.drained.length + 1}`);
-    const fault = x.frame_verify(frame, bytes, entries, view.getUint32(L.MERGE_HEADERS_CRC, true), seed, first, next - first);
+    const fault = x.frame_verify(frame, bytes, entries, view.getUint32(L.MERGE_HEADERS_CRC, true), seed, first, next - first, 0);
     if (fault !== L.FRAME_OK) throw new Failure(`what was drained is not whole: fault ${fault}, LSN ${first} to ${next - 1}`);
     for (let at = frame; at < frame + bytes; at += L.ENTRY_HEADER_BYTES + ((view.getUint32(at + L.ENTRY_PAYLOAD_BYTES, true) + 7) & ~7)) {
       if (view.getUint8(at + L.ENTRY_KIND) === L.KIND_VOID) {

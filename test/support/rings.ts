@@ -108,7 +108,7 @@ export class Rings {
     const next = Number(view.getBigInt64(L.MERGE_NEXT_LSN, true));
     const count = view.getUint32(L.MERGE_ENTRIES, true);
     const headersCrc = view.getUint32(L.MERGE_HEADERS_CRC, true);
-    assert.is(x.frame_verify(body, used, count, headersCrc, this.seed, first, next - first), L.FRAME_OK);
+    assert.is(x.frame_verify(body, used, count, headersCrc, this.seed, first, next - first, 0), L.FRAME_OK);
     const entries: [number, string][] = [];
     const headers: Uint8Array[] = [];
     let lsn = first;
