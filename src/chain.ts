@@ -48,6 +48,9 @@ export interface ChainIdentity {
   term: number;
   epoch: number;
   marks: Marks;
+  /** Of the chain. */
+  floor: number;
+  origin: Uint8Array | undefined;
   frameAlign: number;
   segmentBytes: number;
 }
@@ -76,15 +79,16 @@ export function segmentPath(directory: string, header: { chain: number; number: 
   return `${directory}/${segmentName(header.chain, header.number)}`;
 }
 
-/** What the header of a segment says of the one that it continues. */
+/** What the header of a segment says of the one that it continues; of a first one, which LSN was given before it. */
 export function linkTo(
   parent: ChainSegment | undefined,
+  lastLsn = 0,
 ): Pick<SegmentHeader, "parentNumber" | "parentSalt" | "parentEnd" | "parentLastLsn"> {
   return {
     parentNumber: parent?.header.number ?? 0,
     parentSalt: parent?.header.salt ?? 0n,
     parentEnd: parent?.endOffset ?? 0,
-    parentLastLsn: parent?.summary.lastLsn ?? 0,
+    parentLastLsn: parent?.summary.lastLsn ?? lastLsn,
   };
 }
 
@@ -118,6 +122,8 @@ export function continueChain(
     provenLsn: parentLastLsn + copiedLsns,
     cutsParent: false,
     marks: identity.marks,
+    floor: identity.floor,
+    origin: identity.origin,
   };
   if (header.number > SEGMENT_NUMBER_MAX)
     throw new CorewalError("COREWAL_LSN_EXHAUSTED", `segment ${parent!.header.number} has the last number there is: begin a new log`);

@@ -201,7 +201,7 @@ class ChainRepair {
       this.faults.push(finding.fault);
       if (this.damaged) return;
       this.damaged = true;
-      this.soundLsn = chain.sound?.summary.lastLsn ?? 0;
+      this.soundLsn = chain.sound?.summary.lastLsn ?? chain.droppedLsn;
       if (hands !== undefined && this.known) this.next = new NewSegment(hands.storage, log, chain, chain.sound, policy, hands.chance);
     } else if (finding.is === "lost") {
       this.endKnown &&= finding.last !== undefined;
@@ -254,6 +254,7 @@ function headersChecksum(core: Core, from: number, to: number): number {
 class NewSegment {
   private readonly salt: bigint;
   private readonly logId: Uint8Array;
+  private readonly origin: Uint8Array | undefined;
   private readonly shape: { frameAlign: number; segmentBytes: number };
   private readonly summary;
   private readonly number: number;
@@ -273,10 +274,11 @@ class NewSegment {
     // Those of the chain first; another one knows as well.
     const headers = [...log.chains.flatMap(headersOf), ...headersOf(salvage)];
     this.logId = headers.at(-1)?.logId ?? (log.found.logId ??= chance.randomBytes(16));
+    this.origin = headers.at(-1)?.origin;
     this.shape = headers.findLast((h) => h.segmentBytes > 0) ?? { frameAlign: 64, segmentBytes: 64 * 1024 * 1024 };
     this.salt = randomSalt(chance);
     this.offset = firstFrameOffset(this.shape.frameAlign);
-    this.summary = emptySummary((parent?.summary.lastLsn ?? 0) + 1);
+    this.summary = emptySummary((parent?.summary.lastLsn ?? salvage.droppedLsn) + 1);
     this.number = salvage.found.highest + 1;
     this.path = segmentPath(log.found.directory, { chain: salvage.found.chain, number: this.number });
     this.file = storage.create(this.path + NEW_SUFFIX);
@@ -340,7 +342,7 @@ class NewSegment {
       topology,
       chain: salvage.found.chain,
       number: this.number,
-      ...linkTo(parent),
+      ...linkTo(parent, salvage.droppedLsn),
       term,
       epoch,
       createdNs: now > salvage.timeNs ? now : salvage.timeNs,
@@ -348,6 +350,8 @@ class NewSegment {
       provenLsn: summary.lastLsn,
       cutsParent: parent !== undefined,
       marks,
+      floor: parent === undefined && salvage.droppedLsn > 0 ? this.number : salvage.found.floor,
+      origin: this.origin,
     };
     writeAll(file, encodeSegmentHeader(header), 0);
     // Sealed chains say that the last epoch is complete: not where a crash had ended it, or where nobody knows.

@@ -36,6 +36,10 @@ export interface Recovered {
   timeNs: bigint;
   /** All that were found, merged. */
   marks: Marks;
+  /** Number of the lowest segment that is part of the log; 0: none was dropped. */
+  floor: number;
+  /** Of the log that this one was restored from. */
+  origin: Uint8Array | undefined;
   clean: boolean;
   scannedBytes: number;
   copied: RecoveryReport["copied"];
@@ -51,6 +55,8 @@ export function emptyChain(chain: number): Recovered {
     epoch: 0,
     timeNs: 0n,
     marks: NO_MARKS,
+    floor: 0,
+    origin: undefined,
     clean: true,
     scannedBytes: 0,
     copied: undefined,
@@ -112,7 +118,10 @@ export function findChain(storage: Storage, directory: string, chain: number, mo
   const last = withFile(storage, directory, { chain, number: numbers[0]! }, (file, header) => readTail(file, header, mode, found));
   const unfinished: FoundChain["unfinished"] = [];
   found.segments.push(last.segment);
-  for (let child = last.segment.header; child.parentNumber !== 0;) {
+  const { floor, origin } = last.segment.header;
+  Object.assign(found, { floor, origin });
+  // What was dropped is ignored, whatever of it is still there.
+  for (let child = last.segment.header; child.parentNumber !== 0 && child.parentNumber >= floor;) {
     const place = { chain, number: child.parentNumber };
     if (!numbers.includes(child.parentNumber))
       throw corrupt(

@@ -16,6 +16,8 @@ export interface RecoveredLog {
   /** Undefined if there is no log, as is the next one. */
   topology: Topology | undefined;
   logId: Uint8Array | undefined;
+  /** Log id of the log that this one was restored from. */
+  origin: Uint8Array | undefined;
   /** Those that have segments, ascending. */
   chains: Recovered[];
   /** Highest found, 0 if none, as are the next two. */
@@ -75,7 +77,10 @@ export function identitiesAfter(
     );
   const chains = found.chains.map(({ chain }) => chain);
   const marks = perCore ? { epoch, complete: found.complete, chains } : found.marks;
-  return (chain) => ({ ...log, chain, term, epoch, marks });
+  return (chain) => {
+    const { floor, origin } = chainOf(found, chain);
+    return { ...log, chain, term, epoch, marks, floor, origin: origin ?? found.origin };
+  };
 }
 
 /** A log stays what it was made as: whoever asks for another topology is refused. */
@@ -97,6 +102,7 @@ function together(chains: Recovered[]): RecoveredLog {
   const log: RecoveredLog = {
     topology: header?.topology,
     logId: header?.logId,
+    origin: header?.origin,
     chains,
     term: 0,
     epoch: 0,

@@ -98,7 +98,7 @@ export class LogSalvage {
         const what = `the whole of chain ${chain} is missing: chain ${witness} says that it had segments`;
         const strangers = found.chains.find((c) => c.chain === chain);
         const fault = faultAt(chain, path, 0, 1, "chain", what);
-        return new Salvage(storage, { chain, links: [], strays: [], highest: strangers?.highest ?? 0 }, undefined, fault);
+        return new Salvage(storage, { chain, links: [], strays: [], highest: strangers?.highest ?? 0, floor: 0 }, undefined, fault);
       });
   }
 }
@@ -121,6 +121,8 @@ export class Salvage {
   sound: ChainSegment | undefined;
   /** No fault was met. */
   intact = true;
+  /** Last LSN of what was dropped from the beginning; 0: nothing was. */
+  readonly droppedLsn: number;
 
   constructor(
     private readonly storage: Storage,
@@ -128,7 +130,10 @@ export class Salvage {
     private readonly live?: Live | "unknown",
     /** The whole chain is missing. */
     readonly missing?: Fault,
-  ) {}
+  ) {
+    const first = found.links[0];
+    this.droppedLsn = first?.knowsParent === true && found.floor > 0 ? first.header!.parentLastLsn : 0;
+  }
 
   /** One time only. */
   *findings(onSegment?: (done: number, total: number) => void): Generator<Finding> {

@@ -17,6 +17,8 @@ const PREAMBLE_BYTES = 32;
 const KIND_SEGMENT = 1;
 const TOPOLOGIES: Topology[] = ["striped", "per-core"];
 const MARKS_AT = 168;
+const FLOOR_AT = 224;
+const ORIGIN_AT = 232;
 const FRAME_ALIGN_MIN = 64;
 const FRAME_ALIGN_MAX = 65536;
 const FLAG_CUTS_PARENT = 1;
@@ -51,6 +53,10 @@ export interface SegmentHeader {
   cutsParent: boolean;
   /** When it was made. */
   marks: Marks;
+  /** Segments of the chain with lower numbers are not part of the log any more; 0: none was dropped. */
+  floor: number;
+  /** Log id of the log that this one was restored from; undefined: it was not. */
+  origin: Uint8Array | undefined;
 }
 
 /** What a segment holds; kept while it is written or scanned, stored in the footer. */
@@ -188,6 +194,8 @@ export function encodeSegmentHeader(h: SegmentHeader): Uint8Array {
   v.setBigUint64(152, BigInt(h.provenLsn), true);
   v.setUint32(160, h.cutsParent ? FLAG_CUTS_PARENT : 0, true);
   encodeMarks(h.marks, bytes, MARKS_AT);
+  v.setBigUint64(FLOOR_AT, BigInt(h.floor), true);
+  if (h.origin !== undefined) bytes.set(h.origin, ORIGIN_AT);
   v.setUint32(252, placedChecksum(h.salt, 0, bytes.subarray(0, 252)), true);
   return bytes;
 }
@@ -247,6 +255,8 @@ function decodeSegmentHeader(bytes: Uint8Array, file: StorageFile): SegmentHeade
   if (marks === undefined) throw corrupt("the segment's marks have a number that is too large", file.path, MARKS_AT);
   // Whoever follows parents must come to an end.
   if (u64(72) >= u64(64)) throw corrupt(`segment ${u64(64)} continues segment ${u64(72)}`, file.path, 72);
+  if (u64(FLOOR_AT) > u64(64)) throw corrupt(`segment ${u64(64)} says that the log begins with segment ${u64(FLOOR_AT)}`, file.path, FLOOR_AT);
+  const origin = bytes.slice(ORIGIN_AT, ORIGIN_AT + 16);
   return {
     logId: bytes.slice(32, 48),
     salt,
@@ -266,6 +276,8 @@ function decodeSegmentHeader(bytes: Uint8Array, file: StorageFile): SegmentHeade
     provenLsn: u64(152),
     cutsParent: (v.getUint32(160, true) & FLAG_CUTS_PARENT) !== 0,
     marks,
+    floor: u64(FLOOR_AT),
+    origin: origin.every((byte) => byte === 0) ? undefined : origin,
   };
 }
 

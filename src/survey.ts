@@ -60,6 +60,8 @@ export interface Survey {
   strays: Fault[];
   /** Highest number that any name, header or mark mentions. */
   highest: number;
+  /** Segments with lower numbers were dropped, and are ignored; 0: none was. */
+  floor: number;
 }
 
 export interface LogSurvey {
@@ -121,6 +123,9 @@ export function survey(storage: Storage, directory: string): LogSurvey {
   for (const c of candidates) assign(c, log);
   const chains = new Set(candidates.flatMap(({ chain, namedChain }) => [chain, namedChain]));
   log.chains = [...chains].sort((a, b) => a - b).map((chain) => surveyChain(storage, log, chain, candidates));
+  const floors = new Map(log.chains.map(({ chain, floor }) => [chain, floor]));
+  const dropped = candidates.filter((c) => c.named < (floors.get(c.namedChain) ?? 0) && c.chain === c.namedChain);
+  for (const { path } of dropped) log.files.splice(log.files.indexOf(path), 1);
   const links = new Set(log.chains.flatMap((chain) => chain.links.map(({ content }) => content)));
   for (const chain of log.chains) {
     const top = chain.links.at(-1)?.number ?? 0;
@@ -170,9 +175,12 @@ function assign(c: Candidate, { topology, logId }: LogSurvey): void {
 const mayHave = (topology: Topology, chain: number): boolean => (topology === "striped" ? chain === 0 : chain < CHAINS_MAX);
 
 function surveyChain(storage: Storage, { directory, topology }: LogSurvey, chain: number, all: Candidate[]): Survey {
-  const candidates = all.filter((c) => c.chain === chain);
+  const mine = all.filter((c) => c.chain === chain);
   const names = all.filter(({ namedChain }) => namedChain === chain).map(({ named }) => named);
-  const result: Survey = { chain, links: [], strays: [], highest: Math.max(0, ...names) };
+  // Each segment says what its predecessor said, or more: the highest counts, also where the last one cannot be read.
+  const floor = Math.max(0, ...mine.map(({ header, alien }) => (alien ? 0 : (header?.floor ?? 0))));
+  const candidates = mine.filter((c) => numberOf(c) >= floor);
+  const result: Survey = { chain, links: [], strays: [], highest: Math.max(0, ...names), floor };
   if (!mayHave(topology, chain) || candidates.every(({ alien }) => alien)) return result;
   // Of two with one number first the one whose name says so.
   const fits = (c: Candidate): number => Number(c.named === numberOf(c) && c.namedChain === chain);
@@ -187,7 +195,7 @@ function surveyChain(storage: Storage, { directory, topology }: LogSurvey, chain
   const parentOf = (child: Link): Link | undefined => {
     const h = child.header;
     if (h !== undefined && child.knowsParent) {
-      if (h.parentNumber === 0) return undefined;
+      if (h.parentNumber === 0 || h.parentNumber < floor) return undefined;
       const found =
         take(({ header }) => header?.salt === h.parentSalt && Buffer.from(h.logId).equals(header.logId)) ??
         take(({ header, named }) => header === undefined && named === h.parentNumber);
@@ -277,6 +285,8 @@ function piece(link: Link, salt: bigint, { logId, topology, chain }: SegmentHead
     provenLsn: 0,
     cutsParent: false,
     marks: NO_MARKS,
+    floor: 0,
+    origin: undefined,
   };
   return link;
 }

@@ -249,6 +249,8 @@ const HEADER: SegmentHeader = {
   provenLsn: 22,
   cutsParent: false,
   marks: { epoch: 41, complete: 42, chains: [0, 9] },
+  floor: 43,
+  origin: Uint8Array.from({ length: 16 }, (_, i) => i + 50),
 };
 
 test("FORMAT.md's tables of preamble and segment header are what is written", () => {
@@ -265,6 +267,8 @@ test("FORMAT.md's tables of preamble and segment header are what is written", ()
   ["number", "parent number", "parent salt", "parent end", "parent last LSN", "term", "epoch", "created"].forEach((name, i) =>
     assert.is(u64(name), BigInt(11 + i), name),
   );
+  assert.is(u64("floor"), 43n);
+  assert.equal(bytes.slice(at["origin"], at["origin"]! + 16), HEADER.origin);
   assert.is(v.getUint32(at["frame align"]!, true), 128);
   ["segment bytes", "proven end", "proven LSN"].forEach((name, i) => assert.is(u64(name), BigInt(20 + i), name));
   assert.is(v.getUint32(at["header checksum"]!, true), crc(bytes.slice(48, 56), new Uint8Array(8), bytes.slice(0, 252)));

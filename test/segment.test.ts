@@ -54,6 +54,8 @@ const headers: fc.Arbitrary<SegmentHeader> = fc.record(
     provenLsn: safe,
     cutsParent: fc.boolean(),
     marks,
+    floor: safe,
+    origin: fc.option(fc.uint8Array({ minLength: 16, maxLength: 16 }).filter((id) => id.some((byte) => byte !== 0)), { nil: undefined }),
   },
   PLAIN,
 );
@@ -120,8 +122,8 @@ test("names: what is made is parsed, and nothing else", () => {
 });
 
 test("header: round trip", () => {
-  // A parent comes before its child.
-  const valid = headers.filter((h) => h.parentNumber < h.number);
+  // A parent comes before its child, and nothing begins behind its end.
+  const valid = headers.map((h) => ({ ...h, floor: h.floor % (h.number + 1) })).filter((h) => h.parentNumber < h.number);
   fc.assert(fc.property(valid, (h) => assert.equal(readSegmentHeader(fileOf(encodeSegmentHeader(h))), h)));
 });
 

@@ -84,6 +84,7 @@ interface Header {
   epoch: number;
   marks: ReadMarks;
   number: number;
+  floor: number;
   parentNumber: number;
   parentSalt: bigint;
   parentEnd: number;
@@ -181,8 +182,8 @@ function readHeader(file: File, chain: number, number: number): Header {
   if (file.u32(56) > 1) throw new Bad("unknown version", file.name, 56, `topology ${file.u32(56)}`);
   if (file.u64(64) !== number || file.u32(60) !== chain) throw corrupt(64, "header rule 7");
   if (![6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16].includes(Math.log2(file.u32(128)))) throw corrupt(128, "header rule 8");
-  if (file.u64(72) >= number) throw corrupt(72, "header rule 9");
-  const inexact = [64, 72, 88, 96, 104, 112, 136, 144, 152, 168, 176].find((at) => !file.exact(at));
+  if (file.u64(72) >= number || file.u64(224) > number) throw corrupt(72, "header rule 9");
+  const inexact = [64, 72, 88, 96, 104, 112, 136, 144, 152, 168, 176, 224].find((at) => !file.exact(at));
   if (inexact !== undefined) throw corrupt(inexact, "header rule 10");
   return {
     logId: file.part(32, 48),
@@ -201,6 +202,7 @@ function readHeader(file: File, chain: number, number: number): Header {
     provenEnd: file.u64(144),
     provenLsn: file.u64(152),
     cutsParent: (file.u32(160) & 1) === 1,
+    floor: file.u64(224),
   };
 }
 
@@ -488,7 +490,8 @@ function walkChain(files: ReadonlyMap<string, Uint8Array>, c: number, log: ReadL
   };
   // Step 2.
   const chain = [open(Math.max(...numbers))];
-  for (let child = chain[0]!; child.header.parentNumber !== 0; child = chain[0]!) {
+  const { floor } = chain[0]!.header;
+  for (let child = chain[0]!; child.header.parentNumber !== 0 && child.header.parentNumber >= floor; child = chain[0]!) {
     const parent = open(child.header.parentNumber);
     const same = Buffer.from(parent.header.logId).equals(child.header.logId) && parent.header.topology === child.header.topology;
     if (parent.header.salt !== child.header.parentSalt || !same) throw new Bad("corrupt", parent.file.name, 48, "not the parent");

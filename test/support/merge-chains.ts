@@ -66,6 +66,8 @@ export class ChainWriter {
       term: 1,
       epoch: 0,
       marks: NO_MARKS,
+      floor: 0,
+      origin: undefined,
       frameAlign,
       segmentBytes,
     };
