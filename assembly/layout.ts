@@ -50,6 +50,8 @@ export const CTL_TIME_BYTES = CTL_CORE + 4;
 export const CTL_EPOCH_DONE = CTL_TIME_BYTES + 4;
 /** i64, any thread raises: one of another core waits for this LSN to be durable. */
 export const CTL_DEMAND = CTL_EPOCH_DONE + 8;
+/** i64, flusher stores before CTL_EPOCH_DONE: the last LSN before that epoch. */
+export const CTL_EPOCH_LSN = CTL_DEMAND + 8;
 
 /** i64, flusher's own: the next LSN to take out of the rings. */
 export const MERGE_NEXT_LSN = 320;
@@ -74,6 +76,20 @@ export const MERGE_EPOCH = MERGE_PAYLOAD_BYTES + 8;
 export const MERGE_TIME_NS = MERGE_EPOCH + 8;
 /** i32, result of merge_fill: it stopped before an entry of a later epoch. */
 export const MERGE_AHEAD = MERGE_TIME_NS + 8;
+
+// The beginning of the chain is to be dropped: the opener's thread asks, one request at a time, and waits.
+/** i64, opener stores before it asks: number of the first segment that has to stay. */
+export const DROP_FLOOR = 448;
+/** i64, opener stores before it asks: if even the last segment has nothing from this LSN on, it goes, too. */
+export const DROP_LSN = DROP_FLOOR + 8;
+/** i32, opener stores before it asks: 1 if a checkpoint holds what goes. */
+export const DROP_NEEDS = DROP_LSN + 8;
+/** i32, opener bumps: a request. */
+export const DROP_ASKED = DROP_NEEDS + 4;
+/** i32, flusher stores: the last request that was carried out. */
+export const DROP_DONE = DROP_ASKED + 4;
+/** i64, flusher stores before that: the floor in the header of the last segment. */
+export const DROP_RESULT = DROP_DONE + 8;
 
 /** f64 counters of the flusher, read by stats(). */
 export const STAT_FRAMES = 512;

@@ -9,6 +9,7 @@ import {
   CTL_DURABLE_LSN,
   CTL_ENTRY_SEED,
   CTL_EPOCH_DONE,
+  CTL_EPOCH_LSN,
   CTL_NEXT_LSN,
   CTL_RINGS,
   CTL_RING_BYTES,
@@ -109,6 +110,7 @@ export function initLog({ log }: Core, geometry: Geometry, start: LogStart): voi
     i64[(at + CTL_DURABLE_LSN) >> 3] = next - 1n;
     i64[(at + MERGE_NEXT_LSN) >> 3] = next;
     i64[(at + MERGE_EPOCH) >> 3] = i64[(at + CTL_EPOCH_DONE) >> 3] = BigInt(epoch);
+    i64[(at + CTL_EPOCH_LSN) >> 3] = next - 1n;
   }
   i64[LOG_EPOCH >> 3] = i64[LOG_RECORDED >> 3] = BigInt(epoch);
   i64[LOG_COMPLETE >> 3] = BigInt(complete);

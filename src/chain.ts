@@ -50,6 +50,7 @@ export interface ChainIdentity {
   marks: Marks;
   /** Of the chain. */
   floor: number;
+  needsCheckpoint: boolean;
   origin: Uint8Array | undefined;
   frameAlign: number;
   segmentBytes: number;
@@ -123,6 +124,7 @@ export function continueChain(
     cutsParent: false,
     marks: identity.marks,
     floor: identity.floor,
+    needsCheckpoint: identity.needsCheckpoint,
     origin: identity.origin,
   };
   if (header.number > SEGMENT_NUMBER_MAX)

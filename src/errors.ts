@@ -42,6 +42,8 @@ export type ErrorCode =
   /** The log stopped after a failure, which is the `cause`; this call wrote nothing. Entries up to `lsn` are durable. */
   | "COREWAL_POISONED"
   /** The log was opened with `readOnly`. */
+  | "COREWAL_OUT_OF_WINDOW"
+  | "COREWAL_READER_LAPPED"
   | "COREWAL_READ_ONLY"
   /** The writer stalled for longer than `writerStallMs` and lost its stripe; the entry was not written. Attach again. */
   | "COREWAL_REVOKED"

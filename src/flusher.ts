@@ -9,7 +9,14 @@ import {
   COMMAND_CLOSE,
   CTL_COMMAND,
   CTL_EPOCH_DONE,
+  CTL_EPOCH_LSN,
   CTL_STRIPE_HIGH,
+  DROP_ASKED,
+  DROP_DONE,
+  DROP_FLOOR,
+  DROP_LSN,
+  DROP_NEEDS,
+  DROP_RESULT,
   GUEST_BUSY,
   GUEST_FRAMES,
   GUEST_LIMIT,
@@ -128,6 +135,9 @@ export class Flusher {
   private durableEpoch: number;
   /** What this chain says of epochs and other chains. */
   private marks: Marks;
+  /** Of the chain. */
+  private floor: number;
+  private needsCheckpoint: boolean;
   /** How many of the chains that are new since the log was opened it knows. */
   private chainsSeen = 0;
   /** While an epoch begins: stripes that may still publish in the one before; then the LSN before which all of that stands. */
@@ -157,6 +167,8 @@ export class Flusher {
     this.promised = core.x.log_durable_lsn();
     this.promisedEpoch = this.durableEpoch = start.identity.epoch;
     this.marks = start.identity.marks;
+    this.floor = start.identity.floor;
+    this.needsCheckpoint = start.identity.needsCheckpoint;
   }
 
   /** Nothing more will come of it. */
@@ -185,7 +197,7 @@ export class Flusher {
     if (this.done) return { ms: Infinity, sleep: SLEEP_IDLE };
     if (this.isClosing()) return this.drained && !this.recordDue() ? { ms: Infinity, sleep: SLEEP_IDLE } : AGAIN;
     const now = chance.now();
-    const due = this.epochDue() || this.recordDue();
+    const due = this.epochDue() || this.recordDue() || this.dropDue();
     if (!waiting && !due) {
       this.lazySince = this.delaySince = this.stalled = undefined;
       if (!this.unproven() || this.file === undefined) return { ms: Infinity, sleep: SLEEP_IDLE };
@@ -220,6 +232,10 @@ export class Flusher {
     const epochDue = this.epochDue();
     if (epochDue) this.lookForLate();
     if (this.flush()) return true;
+    if (this.dropDue()) {
+      this.drop();
+      return true;
+    }
     if (epochDue) return this.beginEpoch();
     if (this.core.x.log_last_lsn() >= nextToDrain(this.core)) return false;
     if (this.recordDue()) {
@@ -339,6 +355,7 @@ export class Flusher {
     if (this.tailIsOurs) this.record(epoch);
     this.late = this.barrierLsn = this.stalled = undefined;
     core.i64[MERGE_EPOCH >> 3] = BigInt(epoch);
+    core.i64[CTL_EPOCH_LSN >> 3] = BigInt(nextToDrain(core) - 1);
     Atomics.store(core.i64, CTL_EPOCH_DONE >> 3, BigInt(epoch));
     core.x.log_barrier_wake();
     return true;
@@ -390,6 +407,33 @@ export class Flusher {
     const { complete } = this.marks;
     if (start.identity.chain !== 0 || complete === 0) return;
     Atomics.store(core.log.i64, LOG_RECORDED >> 3, BigInt(Math.max(complete, start.identity.epoch)));
+    core.x.log_barrier_wake();
+  }
+
+  // --- dropping the beginning (drop.ts) -------------------------------------------------------------
+
+  private dropDue(): boolean {
+    const { i32 } = this.core;
+    return Atomics.load(i32, DROP_ASKED >> 2) !== Atomics.load(i32, DROP_DONE >> 2);
+  }
+
+  /** Makes the floor durable, by a segment whose header says it. Only then files may go. */
+  private drop(): void {
+    const { core, tail } = this;
+    const { i32, i64 } = core;
+    const asked = Atomics.load(i32, DROP_ASKED >> 2);
+    if (tail !== undefined) {
+      const { number } = tail.header;
+      const wanted = Math.min(Number(i64[DROP_FLOOR >> 3]!), number);
+      const floor = wanted === number && tail.summary.lastLsn < Number(i64[DROP_LSN >> 3]!) ? number + 1 : wanted;
+      if (floor > this.floor) {
+        this.floor = floor;
+        this.needsCheckpoint = i32[DROP_NEEDS >> 2] !== 0;
+        this.nextSegment();
+      }
+    }
+    i64[DROP_RESULT >> 3] = BigInt(this.floor);
+    Atomics.store(i32, DROP_DONE >> 2, asked);
     core.x.log_barrier_wake();
   }
 
@@ -452,12 +496,19 @@ export class Flusher {
       this.file ??= this.storage.open(segmentPath(identity.directory, this.tail.header), "write");
       return this.tail;
     }
+    return this.nextSegment();
+  }
+
+  private nextSegment(): ChainSegment {
+    const { identity } = this.start;
     this.closeFile();
     this.proof = undefined;
     const isNew = this.tail === undefined;
     const epoch = epochOf(this.core);
     const marks = this.newMarks(epoch);
-    const next = continueChain(this.storage, { ...identity, epoch, marks }, this.tail, randomSalt(this.chance), toNs(this.chance.now()));
+    const { floor, needsCheckpoint } = this;
+    const now = { ...identity, epoch, marks, floor, needsCheckpoint };
+    const next = continueChain(this.storage, now, this.tail, randomSalt(this.chance), toNs(this.chance.now()));
     if (isNew && identity.topology === "per-core") {
       addChain(this.core, identity.chain);
       this.chainsSeen++;

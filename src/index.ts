@@ -7,11 +7,15 @@ export { verifyLog, type Fault, type VerifyOptions, type VerifyReport } from "./
 export { repairLog, type RepairOptions, type RepairPolicy, type RepairReport } from "./repair.js";
 export { statLog, type StatReport } from "./inspect.js";
 export type { Liveness } from "./lock-owner.js";
-export type { LogOptions } from "./options.js";
+export type { CheckpointOptions, LogOptions, RetentionOptions } from "./options.js";
 export type {
   Bytes,
+  Checkpoint,
+  CheckpointInfo,
+  CheckpointState,
   CoreReadOptions,
   CoreRecovery,
+  DropReport,
   Durability,
   Entry,
   Input,
@@ -25,6 +29,7 @@ export type {
   ReadOptions,
   RecoveryReport,
   SegmentStats,
+  StateWriter,
   Topology,
   Wait,
   Writer,

@@ -10,6 +10,7 @@ import { bindCore, coreModule, entrySeed, makeMemory, type CompiledModule, type 
 import { Crew } from "./crew.js";
 import { directoryPath, surveyDirectory } from "./directory.js";
 import { InlineDrive, startWorker } from "./drive.js";
+import { removeLeftovers } from "./drop.js";
 import { codeOf, CorewalError, fromSystem, mistake } from "./errors.js";
 import { Flusher, randomSalt, toNs, type Chance, type FlusherStart } from "./flusher.js";
 import { Guest } from "./guest.js";
@@ -134,6 +135,8 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
     found = recover();
   }
 
+  for (const chain of found.chains) removeLeftovers(storage, directory, chain);
+
   const { frame, banks, totalBytes } = geometry;
   const core = environment.core ?? bindCore(environment.module ?? coreModule(), makeMemory(totalBytes), environment.point);
   if (environment.core === undefined) core.x.crc32c_init();
@@ -153,7 +156,16 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
   });
   const starts = Array.from({ length: banks }, (_, bank): FlusherStart => {
     const { segments, copied, timeNs } = chainOf(found, bank);
-    return { identity: identify(bank), tail: segments.at(-1), tailIsOurs: copied !== undefined, timeNs, frame, frameBytes, options };
+    const { maxDelayMs, maxBytes, flushIntervalMs, writerStallMs } = options;
+    return {
+      identity: identify(bank),
+      tail: segments.at(-1),
+      tailIsOurs: copied !== undefined,
+      timeNs,
+      frame,
+      frameBytes,
+      options: { maxDelayMs, maxBytes, flushIntervalMs, writerStallMs },
+    };
   });
   const { tail } = starts[0]!;
   core.f64[STAT_SEGMENT_NUMBER >> 3] = tail?.header.number ?? 0;
@@ -173,7 +185,7 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
     workers = await Promise.all(Array.from({ length: pumps }, (_, pump) => startWorker(core, pump, starts)));
   }
   const guest = drive !== undefined && environment.guest !== true ? undefined : new Guest(core, storage, starts[0]!, environment);
-  return new OpenLog({
+  const log = new OpenLog({
     core,
     topology,
     options,
@@ -184,12 +196,16 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
     storage,
     directory,
     found,
+    identity: identify,
+    chance: environment,
     report,
     lock,
     guest,
     opened,
     clock,
   });
+  if (environment.manual !== true) log.upkeep.start();
+  return log;
 }
 
 /** The log's own, or what it is made with. */

@@ -44,6 +44,8 @@ export class MergedReader {
    */
   batches(options: ReadOptions = {}): AsyncIterable<Entry[]> {
     const checked = checkOptions(options);
+    const { from } = options;
+    if (Array.isArray(from)) for (const reader of this.chains) reader.requireKept(`from[${reader.chain}]`, from[reader.chain]);
     return { [Symbol.asyncIterator]: () => new MergeIterator(this.chains, this.check, checked) };
   }
 

@@ -1,13 +1,14 @@
 // A log that is open for writing: the opener's own writer, readers, and how it ends.
 
 import { threadId, type Worker } from "node:worker_threads";
-import { COMMAND_CLOSE, CTL_COMMAND, CTL_STATE, LOG_CLOSED, LOG_OPEN, LOG_POISONED } from "../assembly/layout.js";
+import { COMMAND_CLOSE, CTL_COMMAND, CTL_STATE, LOG_CLOSED, LOG_OPEN, LOG_POISONED, RING_NOT_OPEN } from "../assembly/layout.js";
 import { bankAddress, banksClaimed, banksOf, durableOf, ownedStripes, positionsOf, ringDoorbells, ringDoorbellsAlways } from "./banks.js";
-import { segmentPath } from "./chain.js";
+import { segmentPath, type ChainIdentity } from "./chain.js";
 import type { ClockStart } from "./clock.js";
 import type { Core } from "./core.js";
 import type { InlineDrive } from "./drive.js";
 import { CorewalError, fromSystem } from "./errors.js";
+import type { Chance } from "./flusher.js";
 import { seal } from "./footer.js";
 import type { Guest } from "./guest.js";
 import type { ResolvedOptions } from "./options.js";
@@ -20,7 +21,12 @@ import { chainOf, type RecoveredLog } from "./recover.js";
 import { chainBytes, segmentStats } from "./segment-stats.js";
 import { logStats } from "./stats.js";
 import type { Storage } from "./storage.js";
+import { Upkeep, type UpkeepOwner } from "./upkeep.js";
 import type {
+  Checkpoint,
+  CheckpointInfo,
+  CheckpointState,
+  DropReport,
   Entry,
   Log,
   LogCore,
@@ -53,6 +59,8 @@ interface Parts {
   storage: Storage;
   directory: string;
   found: RecoveredLog;
+  identity: (chain: number) => ChainIdentity;
+  chance: Chance;
   report: RecoveryReport;
   lock: { release(): void };
   guest: Guest | undefined;
@@ -64,6 +72,8 @@ export class OpenLog extends StripeWriter implements Log {
   readonly handle: LogHandle;
   readonly recovery: RecoveryReport;
   private readonly reading: LogReading;
+  /** @internal */
+  readonly upkeep: Upkeep;
   private shut: Promise<void> | undefined;
   private readonly unhook: (() => void)[];
 
@@ -81,6 +91,7 @@ export class OpenLog extends StripeWriter implements Log {
       chains.map((chain) => this.chainFor(chain, check)),
       check,
     );
+    this.upkeep = new Upkeep(this.upkeepOwner());
     this.handle = {
       corewal: 1,
       memory: core.memory,
@@ -90,6 +101,40 @@ export class OpenLog extends StripeWriter implements Log {
       opened: parts.opened,
     };
     this.unhook = [threadEnd.add(this.onExit), uncaught.add(this.onUncaught), workerStart.add(this.onWorker)];
+  }
+
+  private upkeepOwner(): UpkeepOwner {
+    const { core, storage, directory, chance, topology, options, identity, found, drive } = this.parts;
+    const { chains } = this.reading;
+    const chainOfNumber = (number: number): Chain => chains.find(({ reader }) => reader.chain === number)!;
+    const { logId, term } = identity(0);
+    return {
+      core,
+      storage,
+      directory,
+      chance,
+      topology,
+      options,
+      identity,
+      logId,
+      term,
+      owner: threadId + 1,
+      readers: chains.map(({ reader }) => reader),
+      found: (chain) => chainOf(found, chain),
+      durableLsn: (chain) => chainOfNumber(chain).durableLsn(),
+      lastLsn: (chain) => chainOfNumber(chain).lastLsn(),
+      check: () => {
+        if (core.x.log_state() !== LOG_OPEN) throw this.refusal(RING_NOT_OPEN);
+      },
+      pump:
+        drive &&
+        (async () => {
+          drive.pump();
+          await new Promise(setImmediate);
+        }),
+      advanceEpoch: () => this.advanceEpoch(),
+      durable: (positions) => this.durable(topology === "striped" ? positions[0]! : positions),
+    };
   }
 
   private chainFor(number: number, check: () => void): Chain {
@@ -130,8 +175,22 @@ export class OpenLog extends StripeWriter implements Log {
     return this.reading.get(where);
   }
   replay(options?: Omit<ReadOptions, "from">): AsyncIterable<Entry> {
-    // There are no checkpoints yet: a state is rebuilt from the beginning.
-    return this.reading.entries(options);
+    return this.reading.replay(options, () => this.upkeep.checkpoints.choose());
+  }
+  get firstLsn(): number {
+    return this.reading.chains[0]!.reader.firstLsn;
+  }
+  checkpoint(state: CheckpointState): Promise<CheckpointInfo> {
+    return this.upkeep.checkpoint(state);
+  }
+  readCheckpoint(): Promise<Checkpoint | undefined> {
+    return this.upkeep.checkpoints.read();
+  }
+  async checkpoints(): Promise<CheckpointInfo[]> {
+    return this.upkeep.list();
+  }
+  truncateBefore(where: number | Position | number[]): Promise<DropReport> {
+    return this.upkeep.truncateBefore(where);
   }
   core(number: number): LogCore {
     return this.reading.core(number);
@@ -142,7 +201,7 @@ export class OpenLog extends StripeWriter implements Log {
   }
 
   stats(): LogStats {
-    return logStats(this.parts.core, this.parts.options.stripes);
+    return { ...logStats(this.parts.core, this.parts.options.stripes), upkeep: { ...this.upkeep.figures } };
   }
 
   override close(): Promise<void> {
@@ -150,6 +209,7 @@ export class OpenLog extends StripeWriter implements Log {
   }
 
   private async closeAll(): Promise<void> {
+    this.upkeep.stop();
     const { core, workers } = this.parts;
     const { x, log } = core;
     const awake = new KeepAlive();

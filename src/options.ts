@@ -2,7 +2,7 @@
 
 import { STRIPES_MAX, TIME_BYTES } from "../assembly/layout.js";
 import { mistake, outOfRange } from "./errors.js";
-import type { Durability, Topology, WriterOptions } from "./types.js";
+import type { CheckpointState, Durability, Topology, WriterOptions } from "./types.js";
 
 /**
  * Options of {@link openLog}. Each is checked once, at open; a wrong or unknown one is refused with COREWAL_INVALID_OPTION.
@@ -69,6 +69,10 @@ export interface LogOptions {
   onCorruption?: "fail" | "truncate" | "skip";
   /** Makes the directory if there is none; false: COREWAL_NOT_A_LOG. Default true. */
   createIfMissing?: boolean;
+  /** How many checkpoints are kept, and when they are made without being asked for. Default: 2, and never. */
+  checkpoints?: CheckpointOptions;
+  /** When old segments are dropped without being asked for. Default: never. */
+  retention?: RetentionOptions;
   /**
    * Frames begin at multiples of this many bytes, a power of two. The disk's sector size (4096) guards against neighbours
    * damaged by an interrupted overwrite. Default 64; 64 to 65,536, at most segmentBytes / 16.
@@ -76,8 +80,53 @@ export interface LogOptions {
   frameAlign?: number;
 }
 
+/**
+ * Checkpoints: how many, and when. Those made by themselves need `state`, and one of `everyMs`, `everyBytes`, `everyEntries`:
+ * whichever comes first. One is made only if something was appended since the last. If one fails, the log goes on:
+ * {@link LogStats.upkeep} tells, and the next is tried when it is due.
+ *
+ * @example
+ * const checkpoints: CheckpointOptions = { keep: 2, everyEntries: 100_000, state: ({ write }) => write("state") };
+ * const log = await openLog("./data", { checkpoints });
+ * await log.close();
+ */
+export interface CheckpointOptions {
+  /** So many of them stay: if the newest is damaged, the one before counts. Default 2; 1 to 100. */
+  keep?: number;
+  /** Writes the state, see {@link Log.checkpoint}. Default: none, so that none is made by itself. */
+  state?: CheckpointState;
+  /** Milliseconds since the last one, or since the log was opened. Default: no limit; 1 to 2^31 - 1. */
+  everyMs?: number;
+  /** Payload bytes appended since then. Default: no limit; from 1 on. */
+  everyBytes?: number;
+  /** Entries appended since then. Default: no limit; from 1 on. */
+  everyEntries?: number;
+}
+
+/**
+ * What may be dropped from the beginning of a log, whole segments at a time. Never what a checkpoint that is kept needs to
+ * be replayed, or what somebody is reading; and nothing as long as there is no checkpoint, unless that is allowed.
+ *
+ * @example
+ * const retention: RetentionOptions = { bytes: 1024 ** 3, ageMs: 7 * 24 * 3600 * 1000 };
+ * const log = await openLog("./data", { retention });
+ * await log.close();
+ */
+export interface RetentionOptions {
+  /** Segments go, the oldest first, until the log has no more than this. Default: no limit; 0 keeps only what is needed. */
+  bytes?: number;
+  /** Segments go whose entries are all older than this, milliseconds. Default: no limit. */
+  ageMs?: number;
+  /** Also while there is no checkpoint: what goes is gone. Default false. */
+  withoutCheckpoint?: boolean;
+}
+
 /** A topology that was not asked for is the log's own. */
-export type ResolvedOptions = Required<Omit<LogOptions, "topology">> & { topology: Topology | undefined };
+export type ResolvedOptions = Required<Omit<LogOptions, "topology" | "checkpoints" | "retention">> & {
+  topology: Topology | undefined;
+  checkpoints: Required<Omit<CheckpointOptions, "state">> & { state: CheckpointState | undefined };
+  retention: Required<RetentionOptions> | undefined;
+};
 
 const FLUSHER_THREADS_MAX = 16;
 const KiB = 1024;
@@ -153,15 +202,21 @@ const NAMES = new Set<string>([
   "readOnly",
   "createIfMissing",
   "onCorruption",
+  "checkpoints",
+  "retention",
   "frameAlign",
 ] satisfies (keyof LogOptions)[]);
 
 /** Options are an object, and each of them exists. */
-export function checkNames(options: object, names: Set<string>): void {
+export function checkNames(options: object, names: Set<string>, prefix = ""): void {
   if (typeof options !== "object" || options === null)
-    throw mistake("COREWAL_INVALID_OPTION", `options are ${show(options)}: they must be an object`);
+    throw mistake(
+      "COREWAL_INVALID_OPTION",
+      `${prefix === "" ? "options are" : `option ${prefix.slice(0, -1)} is`} ${show(options)}: they must be an object`,
+    );
   for (const name of Object.keys(options)) {
-    if (!names.has(name)) throw mistake("COREWAL_INVALID_OPTION", `option ${name} does not exist; there are ${[...names].join(", ")}`);
+    if (!names.has(name))
+      throw mistake("COREWAL_INVALID_OPTION", `option ${prefix}${name} does not exist; there are ${[...names].join(", ")}`);
   }
 }
 
@@ -206,6 +261,8 @@ export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
     readOnly: choice("readOnly", o.readOnly, false, [true, false]),
     onCorruption: choice("onCorruption", o.onCorruption, "fail", ["fail", "truncate", "skip"]),
     createIfMissing: choice("createIfMissing", o.createIfMissing, true, [true, false]),
+    checkpoints: resolveCheckpoints(o.checkpoints),
+    retention: resolveRetention(o.retention),
     frameAlign: number("frameAlign", o.frameAlign, 64, 64, 65_536, "power of two"),
   };
   if (resolved.readOnly && resolved.onCorruption !== "fail")
@@ -231,6 +288,44 @@ export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
     );
   }
   return resolved;
+}
+
+const CHECKPOINT_NAMES = new Set(["keep", "state", "everyMs", "everyBytes", "everyEntries"]);
+const RETENTION_NAMES = new Set(["bytes", "ageMs", "withoutCheckpoint"]);
+
+function resolveCheckpoints(o: CheckpointOptions = {}): ResolvedOptions["checkpoints"] {
+  checkNames(o, CHECKPOINT_NAMES, "checkpoints.");
+  const { state } = o;
+  if (state !== undefined && typeof state !== "function")
+    throw mistake("COREWAL_INVALID_OPTION", `option checkpoints.state is ${show(state)}: it must be a function that writes the state`);
+  const resolved = {
+    keep: number("checkpoints.keep", o.keep, 2, 1, 100),
+    state,
+    everyMs: number("checkpoints.everyMs", o.everyMs, Infinity, 1, 2 ** 31 - 1, "any"),
+    everyBytes: number("checkpoints.everyBytes", o.everyBytes, Infinity, 1, Number.MAX_SAFE_INTEGER),
+    everyEntries: number("checkpoints.everyEntries", o.everyEntries, Infinity, 1, Number.MAX_SAFE_INTEGER),
+  };
+  const never = Math.min(resolved.everyMs, resolved.everyBytes, resolved.everyEntries) === Infinity;
+  if ((state === undefined) !== never)
+    throw mistake(
+      "COREWAL_INVALID_OPTION",
+      state === undefined
+        ? "option checkpoints says when one is made by itself, but not what: give checkpoints.state"
+        : "option checkpoints.state is given, but not when: give checkpoints.everyMs, everyBytes or everyEntries",
+    );
+  return resolved;
+}
+
+function resolveRetention(o: RetentionOptions | undefined): ResolvedOptions["retention"] {
+  if (o === undefined) return undefined;
+  checkNames(o, RETENTION_NAMES, "retention.");
+  if (o.bytes === undefined && o.ageMs === undefined)
+    throw mistake("COREWAL_INVALID_OPTION", "option retention says neither bytes nor ageMs: give one of them, or leave it out");
+  return {
+    bytes: number("retention.bytes", o.bytes, Infinity, 0, Number.MAX_SAFE_INTEGER),
+    ageMs: number("retention.ageMs", o.ageMs, Infinity, 0, Number.MAX_SAFE_INTEGER, "any"),
+    withoutCheckpoint: choice("retention.withoutCheckpoint", o.withoutCheckpoint, false, [true, false]),
+  };
 }
 
 /** Throws if a log would need more memory than can be addressed. */

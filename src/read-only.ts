@@ -3,6 +3,7 @@
 // what is promised later (tail-watch.ts).
 
 import { threadId } from "node:worker_threads";
+import { CheckpointReading, listCheckpoints } from "./checkpoints.js";
 import { surveyDirectory } from "./directory.js";
 import { codeOf, CorewalError, fromSystem } from "./errors.js";
 import { inspectLock } from "./lock.js";
@@ -14,8 +15,23 @@ import { chainNumbers, segmentNumbers } from "./recover-chain.js";
 import { chainBytes, segmentStats } from "./segment-stats.js";
 import { neverWrites, type Storage } from "./storage.js";
 import { TailWatch } from "./tail-watch.js";
+import { NOTHING_DONE } from "./upkeep.js";
 import { nodeStorage } from "./storage/node.js";
-import type { Entry, Log, LogCore, LogHandle, LogStats, Position, ReadOptions, RecoveryReport, SegmentStats, Topology } from "./types.js";
+import type {
+  Checkpoint,
+  CheckpointInfo,
+  DropReport,
+  Entry,
+  Log,
+  LogCore,
+  LogHandle,
+  LogStats,
+  Position,
+  ReadOptions,
+  RecoveryReport,
+  SegmentStats,
+  Topology,
+} from "./types.js";
 
 /** One step of an inline flusher, or one look of a follower; true if it did something. For tests. */
 export const PUMP = Symbol("corewal.pump");
@@ -86,6 +102,7 @@ class ReadOnlyLog implements Log {
   readonly recovery: RecoveryReport;
   readonly closed: Promise<void>;
   private readonly reading: LogReading;
+  private readonly checkpointing: CheckpointReading;
   /** How far each chain may be read, and grows while somebody follows it. */
   private readonly tails: TailWatch[] = [];
   private ended = false;
@@ -113,6 +130,14 @@ class ReadOnlyLog implements Log {
       return { reader, lastLsn: last, durableLsn: last, bytes: () => chainBytes(storage, directory, chain) };
     });
     this.reading = new LogReading(this.recovery.topology, chains, check);
+    this.checkpointing = new CheckpointReading({
+      storage,
+      directory,
+      logId: found.logId,
+      topology: this.recovery.topology,
+      needsCheckpoint: () => found.chains.some(({ needsCheckpoint }) => needsCheckpoint),
+      bounds: () => chains.map(({ reader, lastLsn }) => ({ chain: reader.chain, firstLsn: reader.firstLsn, lastLsn: lastLsn() })),
+    });
   }
 
   /** Of core 0; grows while somebody follows. */
@@ -176,7 +201,22 @@ class ReadOnlyLog implements Log {
     return this.reading.get(where);
   }
   replay(options?: Omit<ReadOptions, "from">): AsyncIterable<Entry> {
-    return this.reading.entries(options);
+    return this.reading.replay(options, () => this.checkpointing.choose());
+  }
+  get firstLsn(): number {
+    return this.reading.chains.find(({ reader }) => reader.chain === 0)?.reader.firstLsn ?? 1;
+  }
+  checkpoint(): Promise<CheckpointInfo> {
+    return Promise.reject(this.refuse());
+  }
+  readCheckpoint(): Promise<Checkpoint | undefined> {
+    return this.checkpointing.read();
+  }
+  async checkpoints(): Promise<CheckpointInfo[]> {
+    return listCheckpoints(this.storage, this.directory);
+  }
+  truncateBefore(): Promise<DropReport> {
+    return Promise.reject(this.refuse());
   }
   core(number: number): LogCore {
     return this.reading.core(number);
@@ -201,6 +241,7 @@ class ReadOnlyLog implements Log {
       fsyncMs: { mean: 0, max: 0, p50: 0, p99: 0 },
       stripes: { total: 0, used: 0 },
       ringBytesUsed: 0,
+      upkeep: NOTHING_DONE,
       state: this.ended ? "closed" : "open",
     };
   }

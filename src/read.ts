@@ -37,6 +37,8 @@ export interface Known {
 
 export class ChainReader {
   private readonly known: Known[];
+  /** Readings under way: what they still need may not be dropped. One that nobody remembers holds nothing. */
+  private walks: WeakRef<ChainWalk>[] = [];
 
   constructor(
     private readonly storage: Storage,
@@ -63,7 +65,68 @@ export class ChainReader {
 
   batches(options: ReadOptions = {}): AsyncIterable<Entry[]> {
     const checked = checkOptions(options);
+    this.requireKept("from", options.from as number | undefined);
     return { [Symbol.asyncIterator]: () => new BatchIterator(this, checked) };
+  }
+
+  /** The first LSN that is still there; the next one that will be given, if none is. */
+  get firstLsn(): number {
+    return (this.known[0]?.header.parentLastLsn ?? 0) + 1;
+  }
+
+  /** Whoever asks for what was dropped is told, instead of being given what comes behind it. @internal */
+  requireKept(what: string, lsn: number | undefined): void {
+    const { firstLsn, timed, chain } = this;
+    if (lsn === undefined || lsn >= firstLsn) return;
+    const where = timed ? ` of core ${chain}` : "";
+    throw new CorewalError(
+      "COREWAL_OUT_OF_WINDOW",
+      `${what} is LSN ${lsn}${where}, but the log begins with LSN ${firstLsn}: what was before has been dropped`,
+      { lsn },
+    );
+  }
+
+  // --- dropping the beginning ---------------------------------------------------------------------
+
+  /** All segments, lowest first; looks for new ones. @internal */
+  segments(): readonly Known[] {
+    while (this.append((this.known.at(-1)?.header.number ?? 0) + 1));
+    return this.known;
+  }
+
+  /** @internal */
+  hold(walk: ChainWalk): void {
+    this.walks = this.walks.filter((ref) => ref.deref() !== undefined);
+    this.walks.push(new WeakRef(walk));
+  }
+
+  /** @internal */
+  release(walk: ChainWalk): void {
+    this.walks = this.walks.filter((ref) => ref.deref() !== walk);
+  }
+
+  /** The lowest LSN that a reading still needs; Infinity if there is none. @internal */
+  get heldLsn(): number {
+    return Math.min(Infinity, ...this.walks.map((ref) => ref.deref()?.heldLsn ?? Infinity));
+  }
+
+  /** Segments with lower numbers are no longer part of the log. @internal */
+  forget(floor: number): void {
+    while (this.known.length > 0 && this.known[0]!.header.number < floor) this.known.shift();
+  }
+
+  /** Has another process dropped this segment, so that what is wrong with it is no damage? @internal */
+  lapped({ header }: Known): CorewalError | undefined {
+    try {
+      if (withFile(this.storage, this.directory, header, (_, now) => now.salt) === header.salt) return undefined;
+    } catch (error) {
+      if (codeOf(error) !== "ENOENT") return undefined;
+    }
+    return new CorewalError(
+      "COREWAL_READER_LAPPED",
+      `segment ${header.number}, which was being read, has been dropped by the process that writes: open the log again and read on from its first LSN`,
+      { file: segmentPath(this.directory, header) },
+    );
   }
 
   entries(options: ReadOptions = {}): AsyncIterable<Entry> {
@@ -143,7 +206,11 @@ class Cursor {
     lsn: number,
     private readonly windowBytes: number | undefined,
   ) {
-    this.file = storage.open(segmentPath(directory, segment.header), "read");
+    try {
+      this.file = storage.open(segmentPath(directory, segment.header), "read");
+    } catch (error) {
+      throw reader.lapped(segment) ?? error;
+    }
     let start: { offset: number; nextLsn: number } | undefined;
     for (const [first, offset] of segment.index) {
       if (first > lsn) break;
@@ -182,7 +249,7 @@ class Cursor {
     }
     if (frame === undefined) {
       if (this.segment.end !== undefined && this.scanner.offset >= this.segment.end) return undefined;
-      throw damaged(this.scanner, this.file.path);
+      throw this.reader.lapped(this.segment) ?? damaged(this.scanner, this.file.path);
     }
     const last = this.segment.index.at(-1);
     if (frame.header.lsns > 0 && (last === undefined || frame.offset - last[1] >= INDEX_STRIDE_BYTES))
@@ -229,6 +296,13 @@ export class ChainWalk {
     this.at = from;
     this.wanted = { from, to: 0, toTimeMs, internal };
     this.entries = new FrameEntries(reader.timed, reader.chain, this.wanted);
+    reader.hold(this);
+  }
+
+  /** What it still needs. */
+  get heldLsn(): number {
+    const here = this.cursor === undefined ? Infinity : this.cursor.segment.header.parentLastLsn + 1;
+    return Math.min(here, this.openLsn);
   }
 
   /** It may read what is durable now. */
@@ -323,11 +397,16 @@ export class ChainWalk {
     if (next === undefined || scanner.nextLsn <= next.header.parentLastLsn) throw damaged(scanner, cursor.file.path);
     this.marksAgain = this.marks.filter((offset) => offset >= next.header.parentEnd).length;
     this.marks = [];
-    this.close();
+    this.closeCursor();
     this.cursor = this.reader.openAt(next, this.openLsn, this.windowBytes);
   }
 
   close(): void {
+    this.reader.release(this);
+    this.closeCursor();
+  }
+
+  private closeCursor(): void {
     const { cursor } = this;
     this.cursor = undefined;
     cursor?.close();

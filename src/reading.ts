@@ -1,5 +1,6 @@
 // Reading a log of either topology: one chain in LSN order, or several, merged.
 
+import type { CheckpointFacts } from "./checkpoint-file.js";
 import { outOfRange, plainLsn } from "./errors.js";
 import { MergedReader } from "./merge.js";
 import type { ChainReader } from "./read.js";
@@ -18,7 +19,7 @@ export class LogReading {
 
   constructor(
     topology: Topology,
-    private readonly chains: Chain[],
+    readonly chains: readonly Chain[],
     check: () => void,
   ) {
     const readers = chains.map(({ reader }) => reader);
@@ -35,6 +36,29 @@ export class LogReading {
 
   batches(options?: ReadOptions): AsyncIterable<Entry[]> {
     return (this.merged ?? this.whole).batches(options);
+  }
+
+  /** What follows a checkpoint, which is chosen at the first step; everything, if there is none. */
+  replay(options: Omit<ReadOptions, "from"> = {}, choose: () => CheckpointFacts | undefined): AsyncIterable<Entry> {
+    // Refused at once, as by the others.
+    this.entries(options);
+    const begin = (): AsyncIterator<Entry> => {
+      const places = choose()?.begin;
+      const from = this.merged === undefined ? places && places[0]! + 1 : places?.map((lsn) => lsn + 1);
+      return this.entries(from === undefined ? options : { ...options, from })[Symbol.asyncIterator]();
+    };
+    return {
+      [Symbol.asyncIterator]() {
+        let inner: AsyncIterator<Entry> | undefined;
+        const end: IteratorResult<Entry> = { done: true, value: undefined };
+        return {
+          async next(): Promise<IteratorResult<Entry>> {
+            return (inner ??= begin()).next();
+          },
+          return: async () => (await inner?.return?.()) ?? end,
+        };
+      },
+    };
   }
 
   async get(where: number | Position): Promise<Entry | undefined> {
@@ -58,6 +82,9 @@ class ReadCore implements LogCore {
 
   get core(): number {
     return this.chain.reader.chain;
+  }
+  get firstLsn(): number {
+    return this.chain.reader.firstLsn;
   }
   get lastLsn(): number {
     return this.chain.lastLsn();

@@ -351,6 +351,7 @@ class NewSegment {
       cutsParent: parent !== undefined,
       marks,
       floor: parent === undefined && salvage.droppedLsn > 0 ? this.number : salvage.found.floor,
+      needsCheckpoint: salvage.found.needsCheckpoint,
       origin: this.origin,
     };
     writeAll(file, encodeSegmentHeader(header), 0);

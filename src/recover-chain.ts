@@ -38,6 +38,8 @@ export interface Recovered {
   marks: Marks;
   /** Number of the lowest segment that is part of the log; 0: none was dropped. */
   floor: number;
+  /** What was dropped is held by a checkpoint only. */
+  needsCheckpoint: boolean;
   /** Of the log that this one was restored from. */
   origin: Uint8Array | undefined;
   clean: boolean;
@@ -56,6 +58,7 @@ export function emptyChain(chain: number): Recovered {
     timeNs: 0n,
     marks: NO_MARKS,
     floor: 0,
+    needsCheckpoint: false,
     origin: undefined,
     clean: true,
     scannedBytes: 0,
@@ -118,8 +121,8 @@ export function findChain(storage: Storage, directory: string, chain: number, mo
   const last = withFile(storage, directory, { chain, number: numbers[0]! }, (file, header) => readTail(file, header, mode, found));
   const unfinished: FoundChain["unfinished"] = [];
   found.segments.push(last.segment);
-  const { floor, origin } = last.segment.header;
-  Object.assign(found, { floor, origin });
+  const { floor, needsCheckpoint, origin } = last.segment.header;
+  Object.assign(found, { floor, needsCheckpoint, origin });
   // What was dropped is ignored, whatever of it is still there.
   for (let child = last.segment.header; child.parentNumber !== 0 && child.parentNumber >= floor;) {
     const place = { chain, number: child.parentNumber };

@@ -78,8 +78,8 @@ export function identitiesAfter(
   const chains = found.chains.map(({ chain }) => chain);
   const marks = perCore ? { epoch, complete: found.complete, chains } : found.marks;
   return (chain) => {
-    const { floor, origin } = chainOf(found, chain);
-    return { ...log, chain, term, epoch, marks, floor, origin: origin ?? found.origin };
+    const { floor, needsCheckpoint, origin } = chainOf(found, chain);
+    return { ...log, chain, term, epoch, marks, floor, needsCheckpoint, origin: origin ?? found.origin };
   };
 }
 

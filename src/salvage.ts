@@ -98,7 +98,12 @@ export class LogSalvage {
         const what = `the whole of chain ${chain} is missing: chain ${witness} says that it had segments`;
         const strangers = found.chains.find((c) => c.chain === chain);
         const fault = faultAt(chain, path, 0, 1, "chain", what);
-        return new Salvage(storage, { chain, links: [], strays: [], highest: strangers?.highest ?? 0, floor: 0 }, undefined, fault);
+        return new Salvage(
+          storage,
+          { chain, links: [], strays: [], highest: strangers?.highest ?? 0, floor: 0, needsCheckpoint: false },
+          undefined,
+          fault,
+        );
       });
   }
 }

@@ -10,7 +10,7 @@ import { CHAINS_MAX, decodeMarks, encodeMarks, NO_MARKS, type Marks } from "./ma
 import { readAll, type StorageFile } from "./storage.js";
 import type { Topology } from "./types.js";
 
-const SEGMENT_MAGIC = "corewal\0";
+const FILE_MAGIC = "corewal\0";
 const FORMAT_VERSION = 1;
 export const HEADER_BYTES = 256;
 const PREAMBLE_BYTES = 32;
@@ -22,6 +22,7 @@ const ORIGIN_AT = 232;
 const FRAME_ALIGN_MIN = 64;
 const FRAME_ALIGN_MAX = 65536;
 const FLAG_CUTS_PARENT = 1;
+const FLAG_NEEDS_CHECKPOINT = 2;
 
 /** At most one index entry for so many bytes of frames. */
 export const INDEX_STRIDE_BYTES = 65536;
@@ -55,6 +56,8 @@ export interface SegmentHeader {
   marks: Marks;
   /** Segments of the chain with lower numbers are not part of the log any more; 0: none was dropped. */
   floor: number;
+  /** What was dropped is held by a checkpoint only: without one the log is not whole. */
+  needsCheckpoint: boolean;
   /** Log id of the log that this one was restored from; undefined: it was not. */
   origin: Uint8Array | undefined;
 }
@@ -154,7 +157,11 @@ export function parseSegmentName(name: string): { chain: number; number: number 
 
 /** Does the name belong to corewal, in whatever state? */
 export function isOurName(name: string): boolean {
-  return /^\d{3}-\d{10}\.wal(\.new|\.removed-\d+)?$/.test(name) || /^corewal\.lock(\.|$)/.test(name);
+  return (
+    /^\d{3}-\d{10}\.wal(\.new|\.removed-\d+)?$/.test(name) ||
+    /^checkpoint-\d{10}\.ckp(\.new)?$/.test(name) ||
+    /^corewal\.lock(\.|$)/.test(name)
+  );
 }
 
 // --- header -------------------------------------------------------------------------------------
@@ -168,14 +175,36 @@ export function startsWith(bytes: Uint8Array, text: string): boolean {
 
 export const viewOf = (b: Uint8Array): DataView => new DataView(b.buffer, b.byteOffset, b.byteLength);
 
-export function encodeSegmentHeader(h: SegmentHeader): Uint8Array {
+/** A header of zeros behind the preamble, which is the same in all versions. */
+export function encodePreamble(kind: number): Uint8Array {
   const bytes = new Uint8Array(HEADER_BYTES);
   const v = viewOf(bytes);
-  bytes.set(ascii(SEGMENT_MAGIC), 0);
+  bytes.set(ascii(FILE_MAGIC), 0);
   v.setUint32(8, FORMAT_VERSION, true);
   v.setUint32(12, HEADER_BYTES, true);
-  v.setUint32(16, KIND_SEGMENT, true);
+  v.setUint32(16, kind, true);
   v.setUint32(28, placedChecksum(0n, 0, bytes.subarray(0, 28)), true);
+  return bytes;
+}
+
+/** Throws if the preamble is damaged, or of a version that this corewal does not know. */
+export function requirePreamble(bytes: Uint8Array, path: string, what: string): void {
+  const v = viewOf(bytes);
+  if (!startsWith(bytes, FILE_MAGIC) || v.getUint32(28, true) !== placedChecksum(0n, 0, bytes.subarray(0, 28)))
+    throw corrupt(`the ${what}'s preamble is damaged`, path, 0);
+  const version = v.getUint32(8, true);
+  if (version !== FORMAT_VERSION) {
+    throw new CorewalError(
+      "COREWAL_UNKNOWN_VERSION",
+      `${path} has format version ${version}, this corewal reads ${FORMAT_VERSION}: open it with a newer corewal`,
+      { file: path, offset: 8 },
+    );
+  }
+}
+
+export function encodeSegmentHeader(h: SegmentHeader): Uint8Array {
+  const bytes = encodePreamble(KIND_SEGMENT);
+  const v = viewOf(bytes);
   bytes.set(h.logId, 32);
   v.setBigUint64(48, h.salt, true);
   v.setUint32(56, TOPOLOGIES.indexOf(h.topology), true);
@@ -192,7 +221,7 @@ export function encodeSegmentHeader(h: SegmentHeader): Uint8Array {
   v.setBigUint64(136, BigInt(h.segmentBytes), true);
   v.setBigUint64(144, BigInt(h.provenEnd), true);
   v.setBigUint64(152, BigInt(h.provenLsn), true);
-  v.setUint32(160, h.cutsParent ? FLAG_CUTS_PARENT : 0, true);
+  v.setUint32(160, (h.cutsParent ? FLAG_CUTS_PARENT : 0) | (h.needsCheckpoint ? FLAG_NEEDS_CHECKPOINT : 0), true);
   encodeMarks(h.marks, bytes, MARKS_AT);
   v.setBigUint64(FLOOR_AT, BigInt(h.floor), true);
   if (h.origin !== undefined) bytes.set(h.origin, ORIGIN_AT);
@@ -218,17 +247,7 @@ export function readSegmentHeader(file: StorageFile): SegmentHeader {
 
 function decodeSegmentHeader(bytes: Uint8Array, file: StorageFile): SegmentHeader {
   const v = viewOf(bytes);
-  if (!startsWith(bytes, SEGMENT_MAGIC) || v.getUint32(28, true) !== placedChecksum(0n, 0, bytes.subarray(0, 28))) {
-    throw corrupt("the segment's preamble is damaged", file.path, 0);
-  }
-  const version = v.getUint32(8, true);
-  if (version !== FORMAT_VERSION) {
-    throw new CorewalError(
-      "COREWAL_UNKNOWN_VERSION",
-      `${file.path} has format version ${version}, this corewal reads ${FORMAT_VERSION}: open it with a newer corewal`,
-      { file: file.path, offset: 8 },
-    );
-  }
+  requirePreamble(bytes, file.path, "segment");
   const salt = v.getBigUint64(48, true);
   if (v.getUint32(12, true) !== HEADER_BYTES || v.getUint32(16, true) !== KIND_SEGMENT || headerSyndrome(bytes) !== 0) {
     throw corrupt("the segment's header is damaged", file.path, PREAMBLE_BYTES);
@@ -255,7 +274,8 @@ function decodeSegmentHeader(bytes: Uint8Array, file: StorageFile): SegmentHeade
   if (marks === undefined) throw corrupt("the segment's marks have a number that is too large", file.path, MARKS_AT);
   // Whoever follows parents must come to an end.
   if (u64(72) >= u64(64)) throw corrupt(`segment ${u64(64)} continues segment ${u64(72)}`, file.path, 72);
-  if (u64(FLOOR_AT) > u64(64)) throw corrupt(`segment ${u64(64)} says that the log begins with segment ${u64(FLOOR_AT)}`, file.path, FLOOR_AT);
+  if (u64(FLOOR_AT) > u64(64))
+    throw corrupt(`segment ${u64(64)} says that the log begins with segment ${u64(FLOOR_AT)}`, file.path, FLOOR_AT);
   const origin = bytes.slice(ORIGIN_AT, ORIGIN_AT + 16);
   return {
     logId: bytes.slice(32, 48),
@@ -277,6 +297,7 @@ function decodeSegmentHeader(bytes: Uint8Array, file: StorageFile): SegmentHeade
     cutsParent: (v.getUint32(160, true) & FLAG_CUTS_PARENT) !== 0,
     marks,
     floor: u64(FLOOR_AT),
+    needsCheckpoint: (v.getUint32(160, true) & FLAG_NEEDS_CHECKPOINT) !== 0,
     origin: origin.every((byte) => byte === 0) ? undefined : origin,
   };
 }

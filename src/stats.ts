@@ -32,7 +32,7 @@ const STATES: Record<number, LogStats["state"]> = {
 };
 
 /** `core` is of the opener's bank, the first. */
-export function logStats(core: Core, stripes: number): LogStats {
+export function logStats(core: Core, stripes: number): Omit<LogStats, "upkeep"> {
   const { x, log } = core;
   const banks = Array.from({ length: banksClaimed(core) }, (_, bank) => bankAddress(core, bank));
   const each = (word: number): number[] => banks.map((bank) => log.f64[(bank + word) >> 3]!);

@@ -17,6 +17,8 @@ export interface StorageFile {
   truncate(bytes: number): void;
   /** Returns only after data and size are durable. After a throw the contents of the file since the last sync are unknown. */
   sync(): void;
+  /** The same without blocking the thread, where the implementation can. */
+  syncLater?(): Promise<void>;
   close(): void;
 }
 

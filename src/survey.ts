@@ -62,6 +62,8 @@ export interface Survey {
   highest: number;
   /** Segments with lower numbers were dropped, and are ignored; 0: none was. */
   floor: number;
+  /** … and are held by a checkpoint only. */
+  needsCheckpoint: boolean;
 }
 
 export interface LogSurvey {
@@ -179,8 +181,9 @@ function surveyChain(storage: Storage, { directory, topology }: LogSurvey, chain
   const names = all.filter(({ namedChain }) => namedChain === chain).map(({ named }) => named);
   // Each segment says what its predecessor said, or more: the highest counts, also where the last one cannot be read.
   const floor = Math.max(0, ...mine.map(({ header, alien }) => (alien ? 0 : (header?.floor ?? 0))));
+  const needsCheckpoint = mine.some(({ header, alien }) => !alien && header?.needsCheckpoint === true);
   const candidates = mine.filter((c) => numberOf(c) >= floor);
-  const result: Survey = { chain, links: [], strays: [], highest: Math.max(0, ...names), floor };
+  const result: Survey = { chain, links: [], strays: [], highest: Math.max(0, ...names), floor, needsCheckpoint };
   if (!mayHave(topology, chain) || candidates.every(({ alien }) => alien)) return result;
   // Of two with one number first the one whose name says so.
   const fits = (c: Candidate): number => Number(c.named === numberOf(c) && c.namedChain === chain);
@@ -286,6 +289,7 @@ function piece(link: Link, salt: bigint, { logId, topology, chain }: SegmentHead
     cutsParent: false,
     marks: NO_MARKS,
     floor: 0,
+    needsCheckpoint: false,
     origin: undefined,
   };
   return link;

@@ -302,6 +302,19 @@ export interface LogStats {
   };
   /** Bytes in rings, published and not yet written. */
   ringBytesUsed: number;
+  /** Checkpoints, and what was dropped. */
+  upkeep: {
+    /** Checkpoints that were made. */
+    checkpoints: number;
+    /** Segment files that were dropped. */
+    droppedSegments: number;
+    /** Bytes in them. */
+    droppedBytes: number;
+    /** What was due by itself, by the options `checkpoints` and `retention`, and failed. */
+    failures: number;
+    /** Why, the last time; undefined if nothing failed. */
+    lastFailure: string | undefined;
+  };
   /** `poisoned`: a write or fsync failed, {@link Writer.closed} tells the cause. */
   state: "open" | "closing" | "closed" | "poisoned";
 }
@@ -354,6 +367,108 @@ export interface Position {
   core: number;
   /** Its LSN there, from 1. */
   lsn: number;
+}
+
+/**
+ * What {@link Log.checkpoint} calls to get the state. It may be called again for the next checkpoint.
+ *
+ * @example
+ * const state: CheckpointState = async ({ write }) => {
+ *   for (const line of ["a=1", "b=2"]) await write(`${line}\n`);
+ * };
+ * await log.checkpoint(state);
+ */
+export type CheckpointState = (checkpoint: StateWriter) => Promise<void> | void;
+
+/**
+ * Takes the state of a checkpoint, piece by piece, until the function that got it resolves.
+ *
+ * @example
+ * await log.checkpoint(async ({ lsn, write }: StateWriter) => {
+ *   await write(JSON.stringify({ lsn, count: 7 }));
+ * });
+ */
+export interface StateWriter {
+  /** Epoch that began with the checkpoint. */
+  readonly epoch: number;
+  /** The state must hold the effects of all entries up to this LSN, and may hold those of later ones. 0 in a per-core log. */
+  readonly lsn: number;
+  /** The same for each core: element i is core i's. In a striped log one element. */
+  readonly positions: number[];
+  /**
+   * More of the state. The bytes are the caller's again when the promise resolves.
+   *
+   * @throws As a rejection. CorewalError COREWAL_DISK_FULL, COREWAL_IO and what else writing can end with: then let it end
+   *   the function, too; COREWAL_CLOSED when the function has ended. TypeError COREWAL_INVALID_INPUT
+   * @example
+   * await log.checkpoint(async ({ write }) => {
+   *   await write("first part");
+   *   await write(new Uint8Array([1, 2, 3]));
+   * });
+   */
+  write(bytes: Bytes): Promise<void>;
+}
+
+/**
+ * A checkpoint, without its state.
+ *
+ * @example
+ * const made: CheckpointInfo = await log.checkpoint(({ write }) => write("state"));
+ * console.log(made.number, made.lsn, made.bytes, new Date(made.timestampMs));
+ */
+export interface CheckpointInfo {
+  /** From 1 on, in the order in which they were made. */
+  number: number;
+  /** Epoch that began with it. */
+  epoch: number;
+  /** Last LSN before it: it is replayed from the next one on. 0 in a per-core log. */
+  lsn: number;
+  /** The same for each core: element i is core i's. In a striped log one element. */
+  positions: number[];
+  /** Last LSN of each core that had been given out when the state was complete: it holds nothing behind that. */
+  endPositions: number[];
+  /** Of the state. */
+  bytes: number;
+  /** When it was begun, Unix time in milliseconds. */
+  timestampMs: number;
+  /** Path of its file. */
+  path: string;
+}
+
+/**
+ * A checkpoint with its state.
+ *
+ * @example
+ * const checkpoint: Checkpoint | undefined = await log.readCheckpoint();
+ * if (checkpoint !== undefined) for await (const bytes of checkpoint.stream) console.log(bytes.length);
+ */
+export interface Checkpoint extends CheckpointInfo {
+  /**
+   * The state as it was written, in pieces that need not be those of the writing; can be read more than once. Fails with
+   * COREWAL_CORRUPT if it has been damaged since it was chosen.
+   */
+  stream: AsyncIterable<Uint8Array>;
+}
+
+/**
+ * What {@link Log.truncateBefore} has dropped.
+ *
+ * @example
+ * const { segments, bytes, cores }: DropReport = await log.truncateBefore(1000);
+ * console.log(`${segments} segments, ${bytes} bytes; the log begins with LSN ${cores[0]?.firstLsn}`);
+ */
+export interface DropReport {
+  /** Segment files that are gone. */
+  segments: number;
+  /** Bytes in them. */
+  bytes: number;
+  /** Where each chain begins now; in a striped log one, core 0. */
+  cores: {
+    /** Core whose chain it is. */
+    core: number;
+    /** First LSN that is still there; the next one that will be given out, if none is. */
+    firstLsn: number;
+  }[];
 }
 
 /**
@@ -595,6 +710,8 @@ export interface CoreReadOptions extends Omit<ReadOptions, "from" | "to"> {
 export interface LogCore {
   /** Its number. */
   readonly core: number;
+  /** The first LSN in it that is still there; 1 as long as nothing was dropped. */
+  readonly firstLsn: number;
   /** Last LSN that was given out in it. */
   readonly lastLsn: number;
   /** Everything in it up to here is durable. */
@@ -713,13 +830,14 @@ export interface Log extends Writer {
    */
   get(where: number | Position): Promise<Entry | undefined>;
   /**
-   * Everything that a state has to be rebuilt from: in this version all entries.
+   * What has to be applied to the state of the latest checkpoint, which {@link Log.readCheckpoint} gives: the entries behind
+   * its place. All entries, if there is no checkpoint.
    *
    * @param options where to end; default everything that is durable
    * @returns what `for await` takes; each loop over it reads anew
    * @throws What {@link Log.read} does
    * @example
-   * const state = new Map<string, Uint8Array>();
+   * const state = new Map<string, Uint8Array>(); // filled from readCheckpoint() first, if there is one
    * for await (const { kind, key, value } of log.replay()) {
    *   const name = Buffer.from(key ?? []).toString();
    *   if (kind === "put") state.set(name, value);
@@ -747,6 +865,65 @@ export interface Log extends Writer {
    * for (const { core, path, bytes, entries } of await log.segments()) console.log(core, path, bytes, entries);
    */
   segments(): Promise<SegmentStats[]>;
+  /** The first LSN that is still there; 1 as long as nothing was dropped. In a per-core log of core 0, see {@link LogCore}. */
+  readonly firstLsn: number;
+  /**
+   * Makes a checkpoint: a durable copy of the user's state, so that what was appended before need not be replayed, and may
+   * be dropped. It begins with a barrier, as {@link Writer.advanceEpoch} does; then `state` is called, and writes. The state
+   * must hold the effects of everything up to the place that it is told, and may hold those of later entries: unless the
+   * caller freezes it, replaying must come to the same end also where an entry was applied before. The checkpoint counts
+   * once all that it may hold is durable; if `state` fails, nothing is left of it. Several calls take their turns.
+   *
+   * @param state writes the state
+   * @returns the checkpoint that was made
+   * @throws As a rejection. What `state` throws; CorewalError COREWAL_DISK_FULL, COREWAL_IO, COREWAL_NO_PERMISSION: the
+   *   log goes on, without this checkpoint; COREWAL_CLOSED, COREWAL_POISONED, COREWAL_READ_ONLY; TypeError
+   *   COREWAL_INVALID_INPUT
+   * @example
+   * const balances = new Map([["ada", 7]]);
+   * const { number, lsn } = await log.checkpoint(async ({ write }) => {
+   *   for (const [name, balance] of balances) await write(`${name} ${balance}\n`);
+   * });
+   * console.log(`checkpoint ${number} holds everything up to LSN ${lsn}`);
+   */
+  checkpoint(state: CheckpointState): Promise<CheckpointInfo>;
+  /**
+   * The latest checkpoint. One that is damaged is passed over, with a warning of the process, for the one before.
+   *
+   * @returns undefined if there is none, so that the state is rebuilt from the log alone
+   * @throws As a rejection. CorewalError COREWAL_CORRUPT if the beginning of the log was dropped and no checkpoint that
+   *   holds it can be read; COREWAL_UNKNOWN_VERSION, COREWAL_NO_PERMISSION, COREWAL_IO
+   * @example
+   * const checkpoint = await log.readCheckpoint();
+   * const pieces: Uint8Array[] = [];
+   * if (checkpoint !== undefined) for await (const bytes of checkpoint.stream) pieces.push(bytes);
+   * console.log(Buffer.concat(pieces).toString()); // then apply log.replay()
+   */
+  readCheckpoint(): Promise<Checkpoint | undefined>;
+  /**
+   * All checkpoints, newest first, as they say of themselves; their states are not read.
+   *
+   * @returns none, if there are none
+   * @throws As a rejection. CorewalError COREWAL_NO_PERMISSION, COREWAL_IO
+   * @example
+   * for (const { number, lsn, bytes } of await log.checkpoints()) console.log(number, lsn, bytes);
+   */
+  checkpoints(): Promise<CheckpointInfo[]>;
+  /**
+   * Drops the beginning of the log: segments in which nothing is from these places on. Never what a checkpoint that is kept
+   * needs to be replayed, or what a reading under way still has before it. Afterwards the log begins with a later LSN, and
+   * asking for an earlier one fails with COREWAL_OUT_OF_WINDOW.
+   *
+   * @param where the first LSN to keep; in a per-core log core and LSN, or an LSN for each core
+   * @returns what was dropped: nothing, if no whole segment could go
+   * @throws As a rejection. CorewalError COREWAL_TOPOLOGY, COREWAL_CLOSED, COREWAL_POISONED, COREWAL_READ_ONLY, COREWAL_IO;
+   *   TypeError or RangeError COREWAL_INVALID_INPUT
+   * @example
+   * const { lsn } = await log.checkpoint(({ write }) => write("state"));
+   * const { segments } = await log.truncateBefore(lsn + 1);
+   * console.log(`${segments} segments dropped; the log begins with LSN ${log.firstLsn}`);
+   */
+  truncateBefore(where: number | Position | number[]): Promise<DropReport>;
   /** What was found when the log was opened. */
   readonly recovery: RecoveryReport;
   /**

@@ -250,6 +250,7 @@ const HEADER: SegmentHeader = {
   cutsParent: false,
   marks: { epoch: 41, complete: 42, chains: [0, 9] },
   floor: 43,
+  needsCheckpoint: true,
   origin: Uint8Array.from({ length: 16 }, (_, i) => i + 50),
 };
 

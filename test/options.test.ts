@@ -62,6 +62,8 @@ const DEFAULTS: ResolvedOptions = {
   readOnly: false,
   createIfMissing: true,
   onCorruption: "fail",
+  checkpoints: { keep: 2, state: undefined, everyMs: Infinity, everyBytes: Infinity, everyEntries: Infinity },
+  retention: undefined,
   frameAlign: 64,
 };
 
@@ -90,7 +92,9 @@ function refuses(name: string, value: unknown): void {
 test("every option has a test, and its documented default", () => {
   assert.equal(resolveOptions(), DEFAULTS);
   assert.equal(resolveOptions({}), DEFAULTS);
-  assert.equal([...Object.keys(NUMBERS), ...Object.keys(CHOICES)].sort(), Object.keys(DEFAULTS).sort());
+  // Those that are objects: checkpoints.test.ts.
+  const objects = ["checkpoints", "retention"];
+  assert.equal([...Object.keys(NUMBERS), ...Object.keys(CHOICES), ...objects].sort(), Object.keys(DEFAULTS).sort());
   const all = Object.fromEntries(Object.keys(DEFAULTS).map((name) => [name, undefined])) as LogOptions;
   assert.equal(resolveOptions(all), DEFAULTS, "undefined means the default");
 });

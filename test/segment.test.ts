@@ -55,7 +55,11 @@ const headers: fc.Arbitrary<SegmentHeader> = fc.record(
     cutsParent: fc.boolean(),
     marks,
     floor: safe,
-    origin: fc.option(fc.uint8Array({ minLength: 16, maxLength: 16 }).filter((id) => id.some((byte) => byte !== 0)), { nil: undefined }),
+    needsCheckpoint: fc.boolean(),
+    origin: fc.option(
+      fc.uint8Array({ minLength: 16, maxLength: 16 }).filter((id) => id.some((byte) => byte !== 0)),
+      { nil: undefined },
+    ),
   },
   PLAIN,
 );

@@ -2,6 +2,7 @@
 
 import {
   closeSync,
+  fdatasync,
   fdatasyncSync,
   fstatSync,
   fsyncSync,
@@ -37,6 +38,9 @@ class NodeFile implements StorageFile {
   }
   sync(): void {
     fdatasyncSync(this.fd);
+  }
+  syncLater(): Promise<void> {
+    return new Promise((resolve, reject) => fdatasync(this.fd, (error) => (error === null ? resolve() : reject(error))));
   }
   close(): void {
     closeSync(this.fd);

@@ -67,6 +67,7 @@ export class ChainWriter {
       epoch: 0,
       marks: NO_MARKS,
       floor: 0,
+      needsCheckpoint: false,
       origin: undefined,
       frameAlign,
       segmentBytes,

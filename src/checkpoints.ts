@@ -1,0 +1,256 @@
+// Checkpoint + replay = state. A checkpoint begins with a barrier, so that it has a place between all entries of all
+// chains; the user writes the state, which may go on changing meanwhile; it gets its name once everything that it can
+// hold is durable. Which of several counts: the newest that is whole and from which the log can be replayed.
+
+import {
+  checkCheckpoint,
+  checkpointNumbers,
+  checkpointPath,
+  CheckpointWriter,
+  readState,
+  type CheckpointFacts,
+  type CheckpointHead,
+} from "./checkpoint-file.js";
+import { codeOf, CorewalError, fromSystem, mistake } from "./errors.js";
+import { corrupt } from "./segment.js";
+import type { Storage } from "./storage.js";
+import type { Bytes, Checkpoint, CheckpointInfo, CheckpointState, StateWriter, Topology } from "./types.js";
+
+/** The log that the checkpoints are of, as it is now. */
+export interface CheckpointedLog {
+  readonly storage: Storage;
+  readonly directory: string;
+  /** Undefined if there is no log yet. */
+  readonly logId: Uint8Array | undefined;
+  readonly topology: Topology;
+  /** What was dropped is held by a checkpoint only. */
+  needsCheckpoint(): boolean;
+  /** First LSN that is still there, and last one, of each chain by its number. */
+  bounds(): { chain: number; firstLsn: number; lastLsn: number }[];
+}
+
+/** … and what it takes to make one. */
+export interface CheckpointingLog extends CheckpointedLog {
+  /** A barrier that is through: the epoch that began with it, and the last LSN before it in each chain. */
+  cut(): Promise<{ epoch: number; positions: number[] }>;
+  /** Last LSN that was given out, in each chain. */
+  positions(): number[];
+  durable(positions: number[]): Promise<void>;
+  /** Throws if the log has ended. */
+  check(): void;
+  head(): Omit<CheckpointHead, "number" | "epoch">;
+}
+
+/** Bytes of state after which the event loop has its turn. */
+const TURN_BYTES = 1024 * 1024;
+
+/** Names what is wrong with a checkpoint that is passed over; the log goes on with the one before. */
+function warn(text: string): void {
+  process.emitWarning(text, { type: "CorewalWarning", code: "COREWAL_CHECKPOINT" });
+}
+
+export function infoOf({ number, epoch, begin, end, bytes, createdNs, topology }: CheckpointFacts, directory: string): CheckpointInfo {
+  return {
+    number,
+    epoch,
+    lsn: topology === "striped" ? (begin[0] ?? 0) : 0,
+    positions: begin,
+    endPositions: end,
+    bytes,
+    timestampMs: Number(createdNs) / 1e6,
+    path: checkpointPath(directory, number),
+  };
+}
+
+/** Why a checkpoint that is whole cannot be used; undefined if it can. */
+function unfit(facts: CheckpointFacts, log: CheckpointedLog): string | undefined {
+  if (log.logId === undefined || !Buffer.from(facts.logId).equals(log.logId) || facts.topology !== log.topology)
+    return "it is of another log";
+  for (const { chain, firstLsn, lastLsn } of log.bounds()) {
+    const where = log.topology === "per-core" ? ` of core ${chain}` : "";
+    if ((facts.begin[chain] ?? 0) < firstLsn - 1) return `the entries${where} behind it have been dropped up to LSN ${firstLsn - 1}`;
+    if ((facts.end[chain] ?? 0) > lastLsn)
+      return `it holds entries${where} up to LSN ${facts.end[chain]}, and the log ends with LSN ${lastLsn}`;
+  }
+  return undefined;
+}
+
+/**
+ * The newest checkpoint that is whole and fits the log, its state checked to the last byte; undefined if there is none and
+ * the log is whole without. Throws COREWAL_CORRUPT if it is not, COREWAL_UNKNOWN_VERSION.
+ */
+export function chooseCheckpoint(log: CheckpointedLog, passedOver: (text: string) => void = warn): CheckpointFacts | undefined {
+  const { storage, directory } = log;
+  const numbers = checkpointNumbers(storage, directory);
+  for (const number of numbers) {
+    const path = checkpointPath(directory, number);
+    try {
+      const facts = checkCheckpoint(storage, directory, number, true);
+      const why = unfit(facts, log);
+      if (why === undefined) return facts;
+      passedOver(`checkpoint ${number} is not used: ${why} (${path})`);
+    } catch (error) {
+      if (codeOf(error) === "COREWAL_UNKNOWN_VERSION") throw error;
+      passedOver(`checkpoint ${number} is not used: ${fromSystem(error, "reading the checkpoint", path).message}`);
+    }
+  }
+  if (log.needsCheckpoint())
+    throw corrupt(
+      "the beginning of the log has been dropped, and there is no checkpoint left that holds what was in it",
+      checkpointPath(directory, numbers[0] ?? 1),
+      0,
+    );
+  return undefined;
+}
+
+/** All of them that say of themselves what they are, newest first; nothing is said of their states. */
+export function listCheckpoints(storage: Storage, directory: string): CheckpointInfo[] {
+  return checkpointNumbers(storage, directory).flatMap((number) => {
+    try {
+      return infoOf(checkCheckpoint(storage, directory, number, false), directory);
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** A log's checkpoints, for whoever reads them. */
+export class CheckpointReading {
+  /** Chosen once: reading the state and replaying what follows must mean the same one. */
+  private chosen: { facts: CheckpointFacts | undefined } | undefined;
+
+  constructor(private readonly log: CheckpointedLog) {}
+
+  /** The one that counts. */
+  choose(): CheckpointFacts | undefined {
+    return (this.chosen ??= { facts: chooseCheckpoint(this.log) }).facts;
+  }
+
+  /** There is a newer one. */
+  renew(facts: CheckpointFacts): void {
+    this.chosen = { facts };
+  }
+
+  async read(): Promise<Checkpoint | undefined> {
+    const { storage, directory } = this.log;
+    const facts = this.choose();
+    if (facts === undefined) return undefined;
+    const stream = (): AsyncIterator<Uint8Array> => readState(storage, directory, facts.number);
+    return { ...infoOf(facts, directory), stream: { [Symbol.asyncIterator]: stream } };
+  }
+}
+
+/** … and for whoever makes them. One at a time: others wait for their turn. */
+export class Checkpointing {
+  private turn: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    private readonly log: CheckpointingLog,
+    private readonly reading: CheckpointReading,
+    private readonly keep: number,
+  ) {}
+
+  make(state: CheckpointState): Promise<CheckpointInfo> {
+    if (typeof state !== "function")
+      return Promise.reject(mistake("COREWAL_INVALID_INPUT", "checkpoint() takes a function that writes the state"));
+    const mine = this.turn.then(() => this.write(state));
+    this.turn = mine.catch(() => {});
+    return mine;
+  }
+
+  private async write(state: CheckpointState): Promise<CheckpointInfo> {
+    const { log } = this;
+    const { storage, directory } = log;
+    log.check();
+    const { epoch, positions } = await log.cut();
+    const number = (checkpointNumbers(storage, directory)[0] ?? 0) + 1;
+    let facts: CheckpointFacts;
+    const guard = <T>(run: () => T): T => {
+      try {
+        return run();
+      } catch (error) {
+        throw fromSystem(error, "writing the checkpoint", checkpointPath(directory, number));
+      }
+    };
+    const writer = guard(() => new CheckpointWriter(storage, directory, { ...log.head(), number, epoch }));
+    const hand = new Hand((bytes) => guard(() => writer.write(bytes)), {
+      epoch,
+      positions,
+      lsn: log.topology === "striped" ? positions[0]! : 0,
+    });
+    try {
+      await state(hand);
+      hand.end();
+      log.check();
+      const end = log.positions();
+      facts = await writer.finish(positions, end).catch((error: unknown) => guard(() => Promise.reject(error as Error)));
+      await log.durable(end);
+      log.check();
+      guard(() => writer.commit());
+    } catch (error) {
+      hand.end();
+      writer.abandon();
+      throw error;
+    }
+    this.reading.renew(facts);
+    this.prune();
+    return infoOf(facts, directory);
+  }
+
+  /** The newest so many stay. Whichever of them a crash leaves over goes next time. */
+  private prune(): void {
+    const { storage, directory } = this.log;
+    const old = checkpointNumbers(storage, directory).slice(this.keep);
+    for (const number of old.reverse()) storage.remove(checkpointPath(directory, number));
+    if (old.length > 0) storage.syncDirectory(directory);
+  }
+
+  /** For each chain the first LSN that one of the checkpoints needs to be replayed; undefined if there is none. */
+  needed(): number[] | undefined {
+    const all = listCheckpoints(this.log.storage, this.log.directory).filter((info) => !this.isUnfit(info.number));
+    if (all.length === 0) return undefined;
+    const chains = Math.max(...all.map(({ positions }) => positions.length));
+    return Array.from({ length: chains }, (_, chain) => Math.min(...all.map(({ positions }) => positions[chain] ?? 0)) + 1);
+  }
+
+  /** One that cannot be used holds nothing. */
+  private isUnfit(number: number): boolean {
+    const { storage, directory } = this.log;
+    return unfit(checkCheckpoint(storage, directory, number, false), this.log) !== undefined;
+  }
+}
+
+/** What the user's function gets: good until it has ended. */
+class Hand implements StateWriter {
+  readonly epoch: number;
+  readonly lsn: number;
+  readonly positions: number[];
+  private over = false;
+  private sinceTurn = 0;
+
+  constructor(
+    private readonly take: (bytes: Uint8Array) => void,
+    { epoch, lsn, positions }: { epoch: number; lsn: number; positions: number[] },
+  ) {
+    this.epoch = epoch;
+    this.lsn = lsn;
+    this.positions = positions;
+  }
+
+  /** Bound, so that it can be passed on by itself. */
+  readonly write = async (bytes: Bytes): Promise<void> => {
+    if (this.over) throw new CorewalError("COREWAL_CLOSED", "the checkpoint has ended: write before the function that makes it resolves");
+    if (typeof bytes !== "string" && !(bytes instanceof Uint8Array))
+      throw mistake("COREWAL_INVALID_INPUT", `a state is written in bytes, a Uint8Array or a string, not ${typeof bytes}`);
+    const piece = typeof bytes === "string" ? Buffer.from(bytes) : bytes;
+    this.take(piece);
+    this.sinceTurn += piece.length;
+    if (this.sinceTurn < TURN_BYTES) return;
+    this.sinceTurn = 0;
+    await new Promise(setImmediate);
+  };
+
+  end(): void {
+    this.over = true;
+  }
+}

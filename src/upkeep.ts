@@ -1,0 +1,242 @@
+// What keeps a log that is open small, and its state quick to rebuild: checkpoints, by hand or by themselves, and dropping
+// what nobody needs any more. All of it is the opener's thread; the only thing on the append path is a new segment.
+
+import { CTL_EPOCH_DONE, CTL_EPOCH_LSN, LOG_EPOCH } from "../assembly/layout.js";
+import { bankAddress, banksClaimed, banksOf, positionsOf } from "./banks.js";
+import { segmentPath } from "./chain.js";
+import { Checkpointing, CheckpointReading, listCheckpoints } from "./checkpoints.js";
+import type { Core } from "./core.js";
+import { Dropper, sizeOf, type DropOwner, type Limits } from "./drop.js";
+import { codeOf } from "./errors.js";
+import { randomSalt, toNs } from "./flusher.js";
+import type { ResolvedOptions } from "./options.js";
+import type { ChainReader } from "./read.js";
+import { lsnVector } from "./positions.js";
+import { logStats } from "./stats.js";
+import type { CheckpointInfo, CheckpointState, DropReport, LogStats, Position, Topology } from "./types.js";
+import { KeepAlive } from "./wait.js";
+
+/** How often it is looked for what is due; for segments that have become too old more rarely. */
+const TICK_MS = 250;
+const RETAIN_MS = 10_000;
+
+export const NOTHING_DONE: Readonly<LogStats["upkeep"]> = {
+  checkpoints: 0,
+  droppedSegments: 0,
+  droppedBytes: 0,
+  failures: 0,
+  lastFailure: undefined,
+};
+
+export interface UpkeepOwner extends Omit<DropOwner, "discard"> {
+  readonly topology: Topology;
+  readonly options: ResolvedOptions;
+  readonly logId: Uint8Array;
+  readonly term: number;
+  advanceEpoch(): Promise<number>;
+  durable(positions: number[]): Promise<void>;
+  /** Last LSN given out in a chain. */
+  lastLsn(chain: number): number;
+}
+
+export class Upkeep {
+  readonly checkpoints: CheckpointReading;
+  private readonly making: Checkpointing;
+  private readonly dropper: Dropper;
+  readonly figures: LogStats["upkeep"] = { ...NOTHING_DONE };
+  private timer: ReturnType<typeof setInterval> | undefined;
+  private busy = false;
+  /** At the last checkpoint, or at open. */
+  private since: { ms: number; entries: number; bytes: number };
+  /** When the retention was looked at last. */
+  private retained = { begun: -1, ms: -Infinity };
+
+  constructor(private readonly owner: UpkeepOwner) {
+    const { storage, directory, topology, logId, term, chance, core } = owner;
+    const log = {
+      storage,
+      directory,
+      topology,
+      logId,
+      needsCheckpoint: () => owner.readers.some((reader) => reader.segments().at(-1)?.header.needsCheckpoint === true),
+      bounds: () =>
+        owner.readers
+          .filter((reader) => reader.segments().length > 0)
+          .map((reader) => ({ chain: reader.chain, firstLsn: reader.firstLsn, lastLsn: owner.lastLsn(reader.chain) })),
+      cut: () => this.cut(),
+      positions: () => this.positions(),
+      durable: (positions: number[]) => owner.durable(positions.slice(0, banksOf(core))),
+      check: () => owner.check(),
+      head: () => ({ logId, topology, term, salt: randomSalt(chance), createdNs: toNs(chance.now()) }),
+    };
+    this.checkpoints = new CheckpointReading(log);
+    this.making = new Checkpointing(log, this.checkpoints, owner.options.checkpoints.keep);
+    this.since = this.now();
+    this.dropper = new Dropper({ ...owner, discard: (path) => storage.remove(path) });
+  }
+
+  /** Looks from time to time for what is due, if anything can ever be. Does not keep the process. */
+  start(): void {
+    const { retention, checkpoints } = this.owner.options;
+    if (retention === undefined && checkpoints.state === undefined) return;
+    this.timer = setInterval(() => void this.tick(), TICK_MS);
+    this.timer.unref();
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+  }
+
+  /** Does what is due. What fails is told by stats(), and tried again when it is due again. For tests. */
+  tick(): Promise<void> {
+    if (this.busy) return Promise.resolve();
+    this.busy = true;
+    return this.work()
+      .catch((error: unknown) => {
+        if (codeOf(error) === "COREWAL_CLOSED") return;
+        this.figures.failures++;
+        this.figures.lastFailure = error instanceof Error ? error.message : String(error);
+      })
+      .finally(() => (this.busy = false));
+  }
+
+  private async work(): Promise<void> {
+    const { chance, options } = this.owner;
+    const { state } = options.checkpoints;
+    if (state !== undefined && this.checkpointDue()) {
+      // Also if it fails: the next one is due as much later.
+      this.since = this.now();
+      await this.checkpoint(state);
+    }
+    const begun = logStats(this.owner.core, 0).segmentsBegun;
+    if (begun === this.retained.begun && chance.now() - this.retained.ms < RETAIN_MS) return;
+    this.retained = { begun, ms: chance.now() };
+    await this.retain();
+  }
+
+  private now(): { ms: number; entries: number; bytes: number } {
+    const { entries, payloadBytes } = logStats(this.owner.core, 0);
+    return { ms: this.owner.chance.now(), entries, bytes: payloadBytes };
+  }
+
+  private checkpointDue(): boolean {
+    const { everyMs, everyEntries, everyBytes } = this.owner.options.checkpoints;
+    const { since } = this;
+    const now = this.now();
+    if (now.entries === since.entries) return false;
+    return now.ms - since.ms >= everyMs || now.entries - since.entries >= everyEntries || now.bytes - since.bytes >= everyBytes;
+  }
+
+  /** Of all chains, also those that no core of this open writes. */
+  private positions(): number[] {
+    const { core, readers } = this.owner;
+    const vector = positionsOf(core);
+    for (const { chain } of readers) if (chain >= vector.length) vector[chain] = this.owner.lastLsn(chain);
+    return Array.from(vector, (lsn: number | undefined) => lsn ?? 0);
+  }
+
+  /** A place between all entries: the barrier's. Another one that comes in between only makes it later. */
+  private async cut(): Promise<{ epoch: number; positions: number[] }> {
+    const { core } = this.owner;
+    for (;;) {
+      const epoch = await this.owner.advanceEpoch();
+      const positions = this.positions();
+      const claimed = banksClaimed(core);
+      for (let bank = 0; bank < claimed; bank++) positions[bank] = wordOf(core, bank, CTL_EPOCH_LSN);
+      const banks = Array.from({ length: claimed }, (_, bank) => wordOf(core, bank, CTL_EPOCH_DONE));
+      if (Number(Atomics.load(core.log.i64, LOG_EPOCH >> 3)) === epoch && banks.every((begun) => begun === epoch))
+        return { epoch, positions };
+    }
+  }
+
+  async checkpoint(state: CheckpointState): Promise<CheckpointInfo> {
+    return awake(async () => {
+      const info = await this.making.make(state);
+      this.figures.checkpoints++;
+      this.since = this.now();
+      await this.retain();
+      return info;
+    });
+  }
+
+  list(): CheckpointInfo[] {
+    return listCheckpoints(this.owner.storage, this.owner.directory);
+  }
+
+  /** Drops what nobody needs before these places, by the user's own wish: also where no checkpoint holds it. */
+  async truncateBefore(where: number | Position | number[]): Promise<DropReport> {
+    const wanted = lsnVector(where, this.owner.topology, "truncateBefore", 1);
+    return awake(() => this.drop(wanted));
+  }
+
+  private async drop(wanted: number[]): Promise<DropReport> {
+    const report = await this.dropper.before(wanted, () => this.limits());
+    this.figures.droppedSegments += report.segments;
+    this.figures.droppedBytes += report.bytes;
+    return report;
+  }
+
+  private limits(): Limits {
+    const needed = this.making.needed();
+    return { first: needed ?? [], needsCheckpoint: needed !== undefined };
+  }
+
+  /** Drops what the retention says, if a checkpoint holds it or the user wants it so. */
+  async retain(): Promise<void> {
+    const { owner } = this;
+    const { retention } = owner.options;
+    if (retention === undefined) return;
+    const limits = this.limits();
+    if (!limits.needsCheckpoint && !retention.withoutCheckpoint) return;
+    await this.drop(wantedBy(retention, owner));
+  }
+}
+
+type Retention = NonNullable<ResolvedOptions["retention"]>;
+
+/** For each chain the first LSN that the retention wants to keep: segments that are too old, or too many, may go. */
+function wantedBy({ bytes, ageMs }: Retention, { readers, storage, directory, chance }: UpkeepOwner): number[] {
+  const wanted: number[] = [];
+  const old = ageMs === Infinity ? 0n : toNs(chance.now() - ageMs);
+  const chains = readers.map((reader) => ({ reader, segments: sizesOf(reader, storage, directory) }));
+  // The bytes are the whole log's: the oldest segments go first, of whichever chain.
+  let excess = chains.flatMap(({ segments }) => segments).reduce((sum, segment) => sum + segment.bytes, 0) - bytes;
+  const all = chains.flatMap(({ reader, segments }) => segments.slice(0, -1).map((segment) => ({ ...segment, chain: reader.chain })));
+  for (const { chain, endNs, nextLsn, bytes: size } of all.sort((a, b) => Number(a.endNs - b.endNs))) {
+    if (excess <= 0 && endNs >= old) continue;
+    wanted[chain] = Math.max(wanted[chain] ?? 1, nextLsn);
+    excess -= size;
+  }
+  return wanted;
+}
+
+/** Each segment with the time at which the next one was begun. */
+function sizesOf(
+  reader: ChainReader,
+  storage: DropOwner["storage"],
+  directory: string,
+): { bytes: number; endNs: bigint; nextLsn: number }[] {
+  const segments = reader.segments();
+  return segments.map(({ header }, i) => {
+    const next = segments[i + 1]?.header;
+    return {
+      bytes: sizeOf(storage, segmentPath(directory, header)),
+      endNs: next?.createdNs ?? 0n,
+      nextLsn: (next?.parentLastLsn ?? Infinity) + 1,
+    };
+  });
+}
+
+const wordOf = (core: Core, bank: number, word: number): number =>
+  Number(Atomics.load(core.log.i64, (bankAddress(core, bank) + word) >> 3));
+
+/** Keeps the process until it is done. */
+async function awake<T>(run: () => Promise<T>): Promise<T> {
+  const alive = new KeepAlive();
+  alive.hold(true);
+  try {
+    return await run();
+  } finally {
+    alive.close();
+  }
+}
