@@ -372,6 +372,7 @@ export interface Position {
 /**
  * What {@link Log.checkpoint} calls to get the state. It may be called again for the next checkpoint.
  *
+ * @param checkpoint what is asked for, and where it goes
  * @example
  * const state: CheckpointState = async ({ write }) => {
  *   for (const line of ["a=1", "b=2"]) await write(`${line}\n`);
@@ -396,8 +397,9 @@ export interface StateWriter {
   /** The same for each core: element i is core i's. In a striped log one element. */
   readonly positions: number[];
   /**
-   * More of the state. The bytes are the caller's again when the promise resolves.
+   * More of the state. The bytes are the caller's again when the promise resolves. It may be passed on by itself.
    *
+   * @param bytes a piece of it, in order
    * @throws As a rejection. CorewalError COREWAL_DISK_FULL, COREWAL_IO and what else writing can end with: then let it end
    *   the function, too; COREWAL_CLOSED when the function has ended. TypeError COREWAL_INVALID_INPUT
    * @example
@@ -406,7 +408,7 @@ export interface StateWriter {
    *   await write(new Uint8Array([1, 2, 3]));
    * });
    */
-  write(bytes: Bytes): Promise<void>;
+  readonly write: (bytes: Bytes) => Promise<void>;
 }
 
 /**

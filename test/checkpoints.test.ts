@@ -5,7 +5,7 @@ import { cpSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writ
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { attachLog, openLog, statLog, verifyLog, type CheckpointState, type Log, type LogOptions } from "../src/index.js";
+import { attachLog, openLog, statLog, verifyLog, type CheckpointState, type Entry, type Log, type LogOptions } from "../src/index.js";
 import { endSoon, readAll, refused, textOf, until, within } from "./support/expect.js";
 import { freshPath } from "./support/scratch.js";
 
@@ -233,7 +233,7 @@ test("a reading under way holds what it still has before it; one that is given u
   const state = new State();
   await fill(log, state, 1, 600);
   const reading = log.readBatches()[Symbol.asyncIterator]();
-  const seen = (await reading.next()).value!.map(({ lsn }: { lsn: number }) => lsn) as number[];
+  const seen = ((await reading.next()).value as Entry[]).map(({ lsn }) => lsn);
   const to = seen.at(-1)!;
   await log.truncateBefore(600);
   assert.ok(log.firstLsn > 1 && log.firstLsn <= to, "the segment in which it stands is there");
