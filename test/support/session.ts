@@ -539,11 +539,18 @@ export class Session {
     }
   }
 
-  /** Somebody comes while an epoch begins, which does not wait for him. */
+  /** Somebody comes while an epoch begins, or after that, which did not wait for him. */
   private async join(): Promise<void> {
     const { world } = this;
     const { random, disk } = world;
-    if (this.beginEpoch()) await this.attach();
+    if (random.chance(0.5)) {
+      await this.advance();
+      await world.pump(2000);
+      if (disk.down || world.failed) return;
+      await this.attach();
+    } else if (this.beginEpoch()) {
+      await this.attach();
+    }
     this.append(this.hands.at(-1)!);
     // What a chain says of epochs it says in the first frames.
     if (disk.crashAt === Infinity && random.chance(0.5)) disk.crashAt = disk.operations + random.between(1, 8);
