@@ -12,19 +12,29 @@ import { bodyBytesOf, lsnsOf } from "./entry.js";
 import { CorewalError, outOfRange } from "./errors.js";
 import { randomSalt, toNs, type Chance } from "./flusher.js";
 import { headersChecksum, writeAgain } from "./rebuild.js";
-import { recoverLog, type RecoveredLog } from "./recover.js";
+import { recoverLog } from "./recover.js";
 import { segmentNumbers, withFile, type Recovered } from "./recover-chain.js";
 import { SegmentScanner, type ScannedFrame } from "./scan.js";
 import { addFrame, emptySummary, encodeSegmentHeader, firstFrameOffset, NEW_SUFFIX, type SegmentHeader } from "./segment.js";
 import { neverWrites, writeAll, type Storage } from "./storage.js";
+import type { Topology } from "./types.js";
+
+/** Where a chain begins and ends. */
+export interface Bounds {
+  chain: number;
+  firstLsn: number;
+  lastLsn: number;
+}
 
 /** Where a cut is possible: never before what a checkpoint needs, or behind the end. Throws, and changes nothing. */
-export function requireCut(storage: Storage, directory: string, found: RecoveredLog, wanted: number[]): void {
-  for (const { chain, segments, lastLsn } of found.chains) {
-    const lsn = wanted[chain];
-    if (lsn === undefined) continue;
-    const where = found.topology === "per-core" ? ` of core ${chain}` : "";
-    const firstLsn = segments[0]!.header.parentLastLsn + 1;
+export function requireCut(
+  { storage, directory, topology, needsCheckpoint }: { storage: Storage; directory: string; topology: Topology; needsCheckpoint: boolean },
+  bounds: Bounds[],
+  wanted: number[],
+): void {
+  wanted.forEach((lsn, chain) => {
+    const where = topology === "per-core" ? ` of core ${chain}` : "";
+    const { firstLsn, lastLsn } = bounds.find((b) => b.chain === chain) ?? { firstLsn: 1, lastLsn: 0 };
     if (lsn > lastLsn)
       throw outOfRange("COREWAL_INVALID_INPUT", `truncateAfter is given LSN ${lsn}${where}, but the log ends with LSN ${lastLsn}`);
     if (lsn < firstLsn - 1)
@@ -33,9 +43,8 @@ export function requireCut(storage: Storage, directory: string, found: Recovered
         `truncateAfter is given LSN ${lsn}${where}, but the log begins with LSN ${firstLsn}`,
         { lsn },
       );
-  }
-  const needed = found.chains.some(({ needsCheckpoint }) => needsCheckpoint);
-  if (needed && behind(storage, directory, wanted).length === checkpointNumbers(storage, directory).length)
+  });
+  if (needsCheckpoint && behind(storage, directory, wanted).length === checkpointNumbers(storage, directory).length)
     throw new CorewalError(
       "COREWAL_OUT_OF_WINDOW",
       "every checkpoint holds entries behind that place, and the beginning of the log has been dropped: nothing whole would be left",
@@ -57,7 +66,6 @@ function behind(storage: Storage, directory: string, wanted: number[]): number[]
 /** Cuts a log whose lock the caller holds and that was closed: `wanted` has the last LSN to keep of each chain, holes where it stays. */
 export function cutLog(storage: Storage, directory: string, wanted: number[], chance: Chance): void {
   const found = recoverLog(storage, directory, "read", neverWrites);
-  requireCut(storage, directory, found, wanted);
   // First: a state that holds what is gone must not be found beside a log that does not.
   const stale = behind(storage, directory, wanted);
   for (const number of stale) storage.remove(checkpointPath(directory, number));

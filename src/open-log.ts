@@ -214,7 +214,8 @@ export class OpenLog extends StripeWriter implements Log {
     const wanted = lsnVector(where, topology, "truncateAfter", 0);
     if (this.shut !== undefined) throw this.refusal(RING_NOT_OPEN);
     await this.sync();
-    requireCut(storage, directory, recoverForReading(storage, directory, () => true).found, wanted);
+    const needsCheckpoint = this.upkeep.needsCheckpoint();
+    requireCut({ storage, directory, topology, needsCheckpoint }, this.upkeep.bounds(), wanted);
     try {
       await (this.shut ??= this.closeAll(false));
       cutLog(storage, directory, wanted, chance);

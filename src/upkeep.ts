@@ -6,6 +6,7 @@ import { bankAddress, banksClaimed, banksOf, positionsOf } from "./banks.js";
 import { segmentPath } from "./chain.js";
 import { Checkpointing, CheckpointReading, listCheckpoints } from "./checkpoints.js";
 import type { Core } from "./core.js";
+import type { Bounds } from "./cut.js";
 import { Dropper, sizeOf, type DropOwner, type Limits } from "./drop.js";
 import { codeOf } from "./errors.js";
 import { randomSalt, toNs } from "./flusher.js";
@@ -58,11 +59,8 @@ export class Upkeep {
       directory,
       topology,
       logId,
-      needsCheckpoint: () => owner.readers.some((reader) => reader.segments().at(-1)?.header.needsCheckpoint === true),
-      bounds: () =>
-        owner.readers
-          .filter((reader) => reader.segments().length > 0)
-          .map((reader) => ({ chain: reader.chain, firstLsn: reader.firstLsn, lastLsn: owner.lastLsn(reader.chain) })),
+      needsCheckpoint: () => this.needsCheckpoint(),
+      bounds: () => this.bounds(),
       cut: () => this.cut(),
       positions: () => this.positions(),
       durable: (positions: number[]) => owner.durable(positions.slice(0, banksOf(core))),
@@ -73,6 +71,18 @@ export class Upkeep {
     this.making = new Checkpointing(log, this.checkpoints, owner.options.checkpoints.keep);
     this.since = this.now();
     this.dropper = new Dropper({ ...owner, discard: (path) => storage.remove(path) });
+  }
+
+  /** What was dropped is held by a checkpoint only. */
+  needsCheckpoint(): boolean {
+    return this.owner.readers.some((reader) => reader.segments().at(-1)?.header.needsCheckpoint === true);
+  }
+
+  /** Where each chain that has a segment begins and ends. */
+  bounds(): Bounds[] {
+    const { readers, lastLsn } = this.owner;
+    const there = readers.filter((reader) => reader.segments().length > 0);
+    return there.map(({ chain, firstLsn }) => ({ chain, firstLsn, lastLsn: lastLsn(chain) }));
   }
 
   /** Looks from time to time for what is due, if anything can ever be. Does not keep the process. */
