@@ -201,6 +201,15 @@ test("the latest ones are kept; one that is damaged is passed over with a warnin
     else if (number === 4) writeFileSync(path, readFileSync(path).fill(0x20, 264, 265));
     else rmSync(path);
   }
+  const { faults, checkpoints } = await verifyLog(directory);
+  assert.equal(
+    faults.map(({ kind, file }) => [kind, file.slice(-5)]),
+    [
+      ["checkpoint", "5.ckp"],
+      ["checkpoint", "4.ckp"],
+    ],
+  );
+  assert.is(checkpoints, 0);
   const last = await open(directory);
   await refused(last.readCheckpoint(), "COREWAL_CORRUPT", /no checkpoint left/);
   await refused(async () => {
