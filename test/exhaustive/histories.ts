@@ -13,6 +13,8 @@ export interface History {
 const WEAK: Settings = { sectorBytes: 512, garbage: false, frameAlign: 64, guest: false };
 /** Sectors that were being written may hold anything, so frames share none. */
 const GARBAGE: Settings = { ...WEAK, garbage: true, frameAlign: 512 };
+/** A log of two chains. */
+const CORES: Settings = { ...WEAK, cores: 2 };
 /** An entry and its frame's header in less than a sector … */
 const SMALL = 48;
 /** … in two or three … */
@@ -48,6 +50,25 @@ export async function comeBack(m: Machine): Promise<void> {
 
 async function comeBackAndClose(m: Machine): Promise<void> {
   await comeBack(m);
+  await m.close();
+}
+
+/** Both cores append, each in a frame of its own. */
+async function both(m: Machine): Promise<void> {
+  await m.each(() => m.append(SMALL));
+  await m.flush();
+}
+
+/** … in two epochs, and leave what no promise covers. */
+async function twoEpochs(m: Machine): Promise<void> {
+  await m.start();
+  await both(m);
+  await m.advance();
+  await both(m);
+}
+
+async function twoEpochsClosed(m: Machine): Promise<void> {
+  await twoEpochs(m);
   await m.close();
 }
 
@@ -180,6 +201,77 @@ export const HISTORIES: History[] = [
       await comeBack(m);
       await durably(m, LARGE, LARGE);
       await m.close();
+    },
+  },
+  {
+    name: "cores, first open",
+    settings: CORES,
+    before: [],
+    life: async (m) => {
+      await m.start();
+      await m.each(() => m.append(SMALL));
+      await m.advance();
+      await m.each(() => m.append(SMALL));
+      await m.flush();
+    },
+  },
+  {
+    name: "cores killed before",
+    settings: CORES,
+    before: [{ life: twoEpochs, end: "exit" }],
+    life: async (m) => {
+      await m.start();
+      await both(m);
+    },
+  },
+  {
+    name: "cores closed",
+    settings: CORES,
+    before: [{ life: twoEpochsClosed, end: "exit" }],
+    life: async (m) => {
+      await m.start();
+      await durably(m, SMALL);
+      m.mark();
+      // Of the other core there is nothing in this epoch but what the close finds.
+      await m.on(1);
+      await m.write(SMALL);
+      await m.close();
+    },
+  },
+  {
+    name: "second core only",
+    settings: CORES,
+    before: [{ life: twoEpochsClosed, end: "exit" }],
+    life: async (m) => {
+      await m.start();
+      await m.on(1);
+      await durably(m, SMALL);
+    },
+  },
+  {
+    name: "core left behind",
+    settings: CORES,
+    before: [{ life: twoEpochs, end: "exit" }],
+    life: async (m) => {
+      await m.start();
+      m.mark();
+      await durably(m, SMALL);
+      await m.advance();
+      await m.close();
+    },
+  },
+  {
+    name: "core joins",
+    settings: CORES,
+    before: [{ life: twoEpochs, end: "power" }],
+    life: async (m) => {
+      await m.start();
+      await durably(m, SMALL);
+      m.mark();
+      await m.advance();
+      await m.on(1);
+      await durably(m, SMALL);
+      await m.idle();
     },
   },
 ];
