@@ -42,10 +42,16 @@ async function closed(m: Machine): Promise<void> {
 
 export const recover: Life = async (m) => void (await m.start());
 
-/** What any process may do that finds something: recovers, begins a segment, appends. */
+/** Each core appends, in a frame of its own. */
+async function each(m: Machine): Promise<void> {
+  await m.each(() => m.append(SMALL));
+  await m.flush();
+}
+
+/** What any process may do that finds something: recovers, begins segments, appends. */
 export async function comeBack(m: Machine): Promise<void> {
   await m.start();
-  await durably(m, SMALL);
+  await each(m);
 }
 
 async function comeBackAndClose(m: Machine): Promise<void> {
@@ -53,18 +59,12 @@ async function comeBackAndClose(m: Machine): Promise<void> {
   await m.close();
 }
 
-/** Both cores append, each in a frame of its own. */
-async function both(m: Machine): Promise<void> {
-  await m.each(() => m.append(SMALL));
-  await m.flush();
-}
-
-/** … in two epochs, and leave what no promise covers. */
+/** Both cores append in two epochs, and leave what no promise covers. */
 async function twoEpochs(m: Machine): Promise<void> {
   await m.start();
-  await both(m);
+  await each(m);
   await m.advance();
-  await both(m);
+  await each(m);
 }
 
 async function twoEpochsClosed(m: Machine): Promise<void> {
@@ -219,9 +219,47 @@ export const HISTORIES: History[] = [
     name: "cores killed before",
     settings: CORES,
     before: [{ life: twoEpochs, end: "exit" }],
+    life: comeBack,
+  },
+  {
+    name: "cores killed twice before",
+    settings: CORES,
+    before: [
+      { life: twoEpochs, end: "exit" },
+      { life: recover, end: "exit" },
+    ],
     life: async (m) => {
       await m.start();
-      await both(m);
+      await m.advance();
+      await each(m);
+    },
+  },
+  {
+    name: "cores, proofs",
+    settings: CORES,
+    before: [],
+    life: async (m) => {
+      await m.start();
+      await each(m);
+      m.mark();
+      await m.idle();
+      await m.advance();
+      await m.idle();
+      await each(m);
+    },
+  },
+  {
+    name: "cores, rotation",
+    settings: CORES,
+    before: [],
+    life: async (m) => {
+      await m.start();
+      await m.on(1);
+      for (let n = 0; n < 8; n++) await durably(m, LARGE);
+      await m.advance();
+      m.mark();
+      await durably(m, MIDDLE);
+      await each(m);
     },
   },
   {

@@ -185,6 +185,11 @@ export class Machine extends World {
   /** Everything is flushed, and everybody has an answer. */
   async flush(): Promise<void> {
     await this.pump();
+    if (this.waiting > 0 && this.whole.perCore) {
+      // A new chain waits until the first one is there, and looks again soon.
+      this.pass(1);
+      await this.pump();
+    }
     await this.look();
     if (this.waiting > 0) throw new Violation(`nothing failed, and ${this.waiting} appends have no answer`);
   }
