@@ -5,8 +5,8 @@ import type { Life, Machine, Settings } from "./machine.js";
 export interface History {
   name: string;
   settings: Settings;
-  /** Former processes, and how each of them ended. */
-  before: { life: Life; end: "exit" | "power" }[];
+  /** Former processes, how each of them ended, and what they had other than the last one. */
+  before: { life: Life; end: "exit" | "power"; settings?: Settings }[];
   life: Life;
 }
 
@@ -297,6 +297,12 @@ export const HISTORIES: History[] = [
       await m.advance();
       await m.close();
     },
+  },
+  {
+    name: "fewer cores",
+    settings: { ...CORES, cores: 1 },
+    before: [{ life: twoEpochs, end: "exit", settings: CORES }],
+    life: comeBackAndClose,
   },
   {
     name: "core joins",

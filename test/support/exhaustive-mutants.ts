@@ -28,6 +28,7 @@ const NAMES = [
   "crashed-epoch-goes-on",
   "crashed-epoch-is-complete",
   "only-first-chain-finished",
+  "retired-chain-not-read",
   "lsn-of-another-chain",
 ];
 
