@@ -61,10 +61,13 @@ test("a core that is still being claimed has no flusher yet, and comes back if i
   });
   crew.step();
   assert.equal(made, [0, 2]);
-  assert.equal([...ownedStripes(core, 2), ...ownedStripes(core, 4)], [
-    { bank: 1, stripe: 0 },
-    { bank: 3, stripe: 0 },
-  ]);
+  assert.equal(
+    [...ownedStripes(core, 2), ...ownedStripes(core, 4)],
+    [
+      { bank: 1, stripe: 0 },
+      { bank: 3, stripe: 0 },
+    ],
+  );
   banks[1]!.x.ring_release(0, 2);
   claim(1);
   assert.not.ok(crew.lieDown(rest));

@@ -75,7 +75,9 @@ export class Ledger {
   advanced(before: Publication[], epoch: number, durable: number[]): void {
     for (const { thread, bank, numbers, firstLsn } of before)
       if (firstLsn + numbers.length - 1 > durable[bank]!)
-        throw new Failure(`epoch ${epoch} was told to be begun before LSN ${firstLsn} of ${thread} was durable, which was published before`);
+        throw new Failure(
+          `epoch ${epoch} was told to be begun before LSN ${firstLsn} of ${thread} was durable, which was published before`,
+        );
     this.barriers.push({ before, epoch });
   }
 
@@ -105,7 +107,8 @@ export class Ledger {
     const fault = x.frame_verify(frame, bytes, entries, view.getUint32(L.MERGE_HEADERS_CRC, true), seed, first, next - first);
     if (fault !== L.FRAME_OK) throw new Failure(`what was drained is not whole: fault ${fault}, LSN ${first} to ${next - 1}`);
     this.enter(bank, epoch);
-    if (epoch < this.complete) throw new Failure(`a frame of epoch ${epoch} after everything before ${this.complete} was recorded as complete`);
+    if (epoch < this.complete)
+      throw new Failure(`a frame of epoch ${epoch} after everything before ${this.complete} was recorded as complete`);
     for (let at = frame; at < frame + bytes; at += L.ENTRY_HEADER_BYTES + ((view.getUint32(at + L.ENTRY_PAYLOAD_BYTES, true) + 7) & ~7)) {
       const payload = at + L.ENTRY_HEADER_BYTES;
       if (view.getUint8(at + L.ENTRY_KIND) === L.KIND_VOID) {
@@ -194,7 +197,9 @@ export class Ledger {
     for (const { before, epoch } of this.barriers)
       for (const { thread, numbers, firstLsn } of before)
         if (of.get(numbers[0]!)!.epoch >= epoch)
-          throw new Failure(`LSN ${firstLsn} of ${thread} was published before epoch ${epoch} and is in epoch ${of.get(numbers[0]!)!.epoch}`);
+          throw new Failure(
+            `LSN ${firstLsn} of ${thread} was published before epoch ${epoch} and is in epoch ${of.get(numbers[0]!)!.epoch}`,
+          );
     if (!this.timed) return;
     let newest = -1;
     let newestBefore = -1;

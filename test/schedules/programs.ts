@@ -1,8 +1,8 @@
 // The programs of the threads: what src/ does around the module, step by step, with the waits made visible.
 // writer: Producer (producer.ts), putBlocking (writer.ts), block (durable-waits.ts, other-cores.ts); advanceEpoch
 // (epochs.ts); pump: Crew (crew.ts), ChainFlusher: Flusher (flusher.ts), of a chain that has its first segment. Two things
-// are stricter here: nobody wakes up just to look again, as src/ does every 100 ms, and a writer that has stalled is
-// revoked at once or whenever time has passed, as the scenario says.
+// are stricter here: nobody wakes up just to look again, as src/ does every 100 ms, but who waits for a barrier while
+// threads may end; and a writer that has stalled is revoked at once or whenever time has passed, as the scenario says.
 
 import * as L from "../../assembly/layout.js";
 import { up } from "../support/rings.js";
@@ -37,6 +37,8 @@ export interface Place {
   instances: Instances;
   machine: Machine;
   ledger: Ledger;
+  /** A thread may end anywhere. */
+  deadly: boolean;
 }
 
 const stripeWord = ({ machine }: Place, bank: number, stripe: number, offset: number): number =>
@@ -202,7 +204,7 @@ function* barrier(place: Place, epoch: number): Part {
     if ((yield () => x.host_load64(L.LOG_RECORDED)) >= epoch) return 0;
     if (yield* haveBegun(place, epoch)) yield* raise(x, L.LOG_COMPLETE, epoch);
     yield* ringDoorbells(place);
-    yield* waitOn(x, L.LOG_BARRIER_WAKE, seen, "must");
+    yield* waitOn(x, L.LOG_BARRIER_WAKE, seen, place.deadly ? "timed" : "must");
   }
 }
 
