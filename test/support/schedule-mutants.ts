@@ -66,7 +66,7 @@ export const SCHEDULE_MUTANTS: Mutant[] = [
     name: "next-lsn-read-last",
     file: "assembly/merge.ts",
     find: "  while (next < limit) {",
-    replace: "  const late = atomic.load<i64>(CTL_NEXT_LSN);\n  while (next < late) {",
+    replace: "  const late = atomic.load<i64>(BANK, CTL_NEXT_LSN);\n  while (next < late) {",
     why: "an LSN taken after the state words were read is taken for dead",
   },
   {
@@ -74,7 +74,7 @@ export const SCHEDULE_MUTANTS: Mutant[] = [
     file: "assembly/merge.ts",
     find: "    const block = stripe_block(stripe);\n    const ring = stripe_ring(stripe);",
     replace:
-      "    const block = stripe_block(stripe);\n    const ring = stripe_ring(stripe);\n    const early = load<u32>(block + STRIPE_HEAD);\n    atomic.store<u32>(block + STRIPE_HEAD, load<u32>(CTL_SNAPSHOT + (stripe << 2)));\n    atomic.store<u32>(block + STRIPE_HEAD, early);",
+      "    const block = stripe_block(stripe);\n    const ring = stripe_ring(stripe);\n    const early = load<u32>(block + STRIPE_HEAD);\n    atomic.store<u32>(block + STRIPE_HEAD, load<u32>(BANK + CTL_SNAPSHOT + (stripe << 2)));\n    atomic.store<u32>(block + STRIPE_HEAD, early);",
     why: "the owner overwrites what has not been copied yet",
   },
   {
