@@ -104,7 +104,16 @@ export class Ledger {
     const entries = view.getUint32(L.MERGE_ENTRIES, true);
     const epoch = Number(view.getBigInt64(L.MERGE_EPOCH, true));
     if (first !== drained.length + 1) throw new Failure(`a frame begins at LSN ${first} instead of ${drained.length + 1}`);
-    const fault = x.frame_verify(frame, bytes, entries, view.getUint32(L.MERGE_HEADERS_CRC, true), seed, first, next - first, this.timed ? L.TIME_BYTES : 0);
+    const fault = x.frame_verify(
+      frame,
+      bytes,
+      entries,
+      view.getUint32(L.MERGE_HEADERS_CRC, true),
+      seed,
+      first,
+      next - first,
+      this.timed ? L.TIME_BYTES : 0,
+    );
     if (fault !== L.FRAME_OK) throw new Failure(`what was drained is not whole: fault ${fault}, LSN ${first} to ${next - 1}`);
     this.enter(bank, epoch);
     if (epoch < this.complete)

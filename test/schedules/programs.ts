@@ -256,7 +256,6 @@ class ChainFlusher {
   private stalled: number[] | undefined;
   private late: Set<number> | undefined;
   private barrierLsn: number | undefined;
-  private durableEpoch: number;
   private complete: number;
   private readonly x: Exports;
 
@@ -266,7 +265,7 @@ class ChainFlusher {
     readonly bank: number,
   ) {
     this.x = place.instances[bank]!;
-    this.durableEpoch = this.complete = place.ledger.setup.epoch;
+    this.complete = place.ledger.setup.epoch;
   }
 
   private address(word: number): number {
@@ -301,6 +300,7 @@ class ChainFlusher {
   *step(passed: boolean): Part {
     const sleep = yield* this.rest();
     if (sleep !== L.SLEEP_AWAKE) return sleep;
+    yield* this.joinEpoch();
     const epochDue = yield* this.epochDue();
     if (epochDue) yield* this.lookForLate();
     if (yield* this.flush(passed)) return L.SLEEP_AWAKE;
@@ -312,8 +312,6 @@ class ChainFlusher {
   private *flush(passed: boolean): Part<boolean> {
     const { x, bank, plan } = this;
     const { machine, ledger } = this.place;
-    const epoch = yield* this.epoch();
-    if (this.durableEpoch < epoch) yield* this.record(epoch);
     const bytes = yield () => x.merge_fill(machine.frame, plan.capacityBytes);
     if (bytes === 0) {
       yield* this.waitForPending(this.own(L.MERGE_PENDING) !== 0, passed);
@@ -362,6 +360,23 @@ class ChainFlusher {
     return (yield () => this.x.host_load64(L.LOG_EPOCH)) > (yield* this.epoch());
   }
 
+  /** A core that nobody had taken at the last barrier. */
+  private *joinEpoch(): Part {
+    const epoch = yield () => this.x.host_load64(L.LOG_RECORDED);
+    if (epoch <= (yield* this.epoch())) return 0;
+    yield* this.record(epoch);
+    return yield* this.begun(epoch);
+  }
+
+  private *begun(epoch: number): Part {
+    const { x } = this;
+    this.late = this.barrierLsn = this.stalled = undefined;
+    yield () => x.host_put64(this.address(L.MERGE_EPOCH), epoch);
+    yield () => x.host_store64(this.address(L.CTL_EPOCH_DONE), epoch);
+    yield () => x.log_barrier_wake();
+    return 0;
+  }
+
   private *lookForLate(): Part {
     const { x } = this;
     if (this.barrierLsn !== undefined) return 0;
@@ -375,16 +390,11 @@ class ChainFlusher {
   }
 
   private *beginEpoch(passed: boolean): Part {
-    const { x } = this;
     if (this.barrierLsn === undefined) return yield* this.waitForPending(true, passed);
     if (this.next < this.barrierLsn && this.own(L.MERGE_AHEAD) === 0) return 0;
     const epoch = (yield* this.epoch()) + 1;
     yield* this.record(epoch);
-    this.late = this.barrierLsn = this.stalled = undefined;
-    yield () => x.host_put64(this.address(L.MERGE_EPOCH), epoch);
-    yield () => x.host_store64(this.address(L.CTL_EPOCH_DONE), epoch);
-    yield () => x.log_barrier_wake();
-    return 0;
+    return yield* this.begun(epoch);
   }
 
   private *recordDue(): Part<boolean> {
@@ -395,7 +405,6 @@ class ChainFlusher {
     const { x } = this;
     const complete = yield () => x.host_load64(L.LOG_COMPLETE);
     this.place.ledger.marks(this.bank, epoch, complete);
-    this.durableEpoch = epoch;
     this.complete = Math.max(this.complete, complete);
     if (this.bank !== 0 || complete === 0) return 0;
     yield () => x.host_store64(L.LOG_RECORDED, complete);

@@ -1,6 +1,7 @@
 // Planted bugs in the stripe protocol, in per-core logs and in the epoch barrier, the negative control of the schedule
 // exploration: see mutants.ts. What src/ does around the module is planted where it is written down once more.
 
+import { CTL_EPOCH_DONE, MERGE_EPOCH } from "../../assembly/layout.js";
 import type { Mutant } from "./mutants.js";
 
 export const SCHEDULE_MUTANTS: Mutant[] = [
@@ -144,11 +145,10 @@ export const SCHEDULE_MUTANTS: Mutant[] = [
     why: "who ended while it claimed a stripe, before it said so, keeps it",
   },
   {
-    name: "claimed-before-readied",
+    name: "claim-sets-the-epoch",
     file: "assembly/ring.ts",
-    find: "    if (load<u32>(BANK, CTL_TIME_BYTES) && atomic.load<u32>(BANK, CTL_STRIPE_HIGH) == 0) {",
-    replace:
-      "    const first = atomic.load<u32>(BANK, CTL_STRIPE_HIGH) == 0;\n    raise(BANK + CTL_STRIPE_HIGH, s + 1);\n    if (load<u32>(BANK, CTL_TIME_BYTES) && first) {",
+    find: "    raise(BANK + CTL_STRIPE_HIGH, s + 1);\n    raise(LOG_CORES,",
+    replace: `    const first = atomic.load<u32>(BANK, CTL_STRIPE_HIGH) == 0;\n    raise(BANK + CTL_STRIPE_HIGH, s + 1);\n    if (load<u32>(BANK, CTL_TIME_BYTES) && first) {\n      const epoch = atomic.load<i64>(LOG_EPOCH);\n      store<i64>(BANK, epoch, ${MERGE_EPOCH});\n      atomic.store<i64>(BANK, epoch, ${CTL_EPOCH_DONE});\n    }\n    raise(LOG_CORES,`,
     why: "the core's flusher and whoever claims it both write the epoch of its frames",
   },
   {
