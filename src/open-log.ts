@@ -2,7 +2,7 @@
 
 import { threadId, type Worker } from "node:worker_threads";
 import { COMMAND_CLOSE, CTL_COMMAND, CTL_STATE, LOG_CLOSED, LOG_OPEN, LOG_POISONED, RING_NOT_OPEN } from "../assembly/layout.js";
-import { bankAddress, banksClaimed, banksOf, durableOf, ownedStripes, positionsOf, ringDoorbells, ringDoorbellsAlways } from "./banks.js";
+import { bankAddress, banksOf, durableOf, isClaimed, ownedStripes, positionsOf, ringDoorbells, ringDoorbellsAlways } from "./banks.js";
 import { segmentPath, type ChainIdentity } from "./chain.js";
 import type { ClockStart } from "./clock.js";
 import type { Core } from "./core.js";
@@ -257,7 +257,7 @@ export class OpenLog extends StripeWriter implements Log {
   private sealRetired(): void {
     const { core, found, storage, directory } = this.parts;
     for (const { chain, segments, copied } of found.chains) {
-      if (chain < banksClaimed(core) || copied === undefined) continue;
+      if (isClaimed(core, chain) || copied === undefined) continue;
       const { header, endOffset, summary } = segments.at(-1)!;
       const path = segmentPath(directory, header);
       try {

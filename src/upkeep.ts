@@ -2,7 +2,7 @@
 // what nobody needs any more. All of it is the opener's thread; the only thing on the append path is a new segment.
 
 import { CTL_EPOCH_DONE, CTL_EPOCH_LSN, LOG_EPOCH } from "../assembly/layout.js";
-import { bankAddress, banksClaimed, banksOf, positionsOf } from "./banks.js";
+import { bankAddress, banksOf, isClaimed, positionsOf } from "./banks.js";
 import { segmentPath } from "./chain.js";
 import { Checkpointing, CheckpointReading, listCheckpoints } from "./checkpoints.js";
 import type { Core } from "./core.js";
@@ -37,7 +37,7 @@ export interface UpkeepOwner extends Omit<DropOwner, "discard"> {
   advanceEpoch(): Promise<number>;
   durable(positions: number[]): Promise<void>;
   /** Last LSN given out in a chain. */
-  lastLsn(chain: number): number;
+  lastLsn: (chain: number) => number;
 }
 
 export class Upkeep {
@@ -151,11 +151,10 @@ export class Upkeep {
     for (;;) {
       const epoch = await this.owner.advanceEpoch();
       const positions = this.positions();
-      const claimed = banksClaimed(core);
-      for (let bank = 0; bank < claimed; bank++) positions[bank] = wordOf(core, bank, CTL_EPOCH_LSN);
-      const banks = Array.from({ length: claimed }, (_, bank) => wordOf(core, bank, CTL_EPOCH_DONE));
-      if (Number(Atomics.load(core.log.i64, LOG_EPOCH >> 3)) === epoch && banks.every((begun) => begun === epoch))
-        return { epoch, positions };
+      const banks = Array.from({ length: banksOf(core) }, (_, bank) => bank).filter((bank) => isClaimed(core, bank));
+      for (const bank of banks) positions[bank] = wordOf(core, bank, CTL_EPOCH_LSN);
+      const begun = banks.every((bank) => wordOf(core, bank, CTL_EPOCH_DONE) === epoch);
+      if (begun && Number(Atomics.load(core.log.i64, LOG_EPOCH >> 3)) === epoch) return { epoch, positions };
     }
   }
 

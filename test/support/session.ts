@@ -259,11 +259,7 @@ export class Session {
 
   private begin(hand: Hand, items: Item[]): Operation {
     const { whole } = this.world;
-    if (whole.perCore) {
-      const acked = this.log.durablePositions();
-      for (const { core, lastLsn } of this.log.recovery.cores) acked[core] = Math.max(acked[core] ?? 0, lastLsn);
-      for (const item of items) item.acked = acked;
-    }
+    if (whole.perCore) whole.stamp(items, this.log);
     const operation = this.oracleOf(hand).begin(hand.number, items, this.log.epoch);
     hand.queued.push(operation);
     this.world.trace(
