@@ -503,7 +503,8 @@ class BatchIterator implements AsyncIterator<Entry[]> {
     if (!walk.begun || !follow) this.reader.check();
     if (!walk.begun || follow) walk.look();
     try {
-      while (batch.length < BATCH_ENTRIES && walk.advance()) walk.entries.take(batch);
+      // A large frame is given out in several batches: what lives long costs the collector more than all the rest.
+      while (batch.length < BATCH_ENTRIES && (!walk.entries.done || walk.advance())) walk.entries.take(batch, BATCH_ENTRIES);
     } catch (error) {
       // What was read before damage is good, and is given out first.
       if (batch.length === 0) throw error;

@@ -808,8 +808,7 @@ export interface Log extends Writer {
    */
   read(options?: ReadOptions): AsyncIterable<Entry>;
   /**
-   * The same, many at a time: the fast way. A batch has at least one entry, and ends with the frame that brings it to
-   * 1,024.
+   * The same, many at a time: the fast way. A batch has 1 to 1,024 entries.
    *
    * @param options which entries; default all of the user's
    * @returns what `for await` takes; each loop over it reads anew
