@@ -10,7 +10,7 @@ export async function checkedLog(directory: string, options?: LogOptions): Promi
   const bytes = Uint8Array.from({ length: PAYLOAD }, (_, i) => i);
   const lsns = [log.appendSync(bytes), await log.append(bytes)];
   for (const lsn of lsns) {
-    const entry = await log.get(lsn);
+    const entry = await log.core(0).get(lsn);
     if (entry === undefined || Buffer.compare(entry.value, bytes) !== 0) throw new Error(`entry ${lsn} did not come back as it was`);
   }
   return log;

@@ -59,6 +59,8 @@ async function benchDurable(directory: string, options: BenchOptions): Promise<F
   for (const count of [1, 16, 256, 4096]) contenders.push(append(await open(`append-${count}`), count));
   contenders.push(appendSync(await open("inline-sync", inline), ", inline"));
   for (const count of [1, 256, 4096]) contenders.push(append(await open(`inline-${count}`, inline), count, "append, inline"));
+  const perCore: LogOptions = { topology: "per-core" };
+  for (const count of [1, 256, 4096]) contenders.push(append(await open(`cores-${count}`, perCore), count, "append, per-core"));
   const results = await runRounds(contenders, options);
   return results.map((r) => ({ ...r, opsPerSecond: median(r.rates), ratio: ratio(r, results[0]!) }));
 }

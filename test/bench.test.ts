@@ -9,7 +9,7 @@ import { freshPath } from "./support/scratch.js";
 
 test("the bench measures everything that it names, and 8 + 100 bytes take 128 on disk, plus at most 1 %", async () => {
   const report = await bench({ roundMs: 20, rounds: 1, reopenBytes: 1 << 20, directory: freshPath("bench") });
-  assert.is(report.durable.length, 10);
+  assert.is(report.durable.length, 13);
   for (const { name, opsPerSecond, ratio, fsyncs } of report.durable) assert.ok(opsPerSecond > 0 && ratio > 0 && fsyncs! > 0, name);
   assert.is(report.write.length, 4);
   assert.ok(report.crc32c.every((c) => c.gigabytesPerSecond > 0));

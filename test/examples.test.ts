@@ -31,6 +31,14 @@ const EXPECTED: Record<string, [first: RegExp, again: RegExp]> = {
     /^killed in full flight: 2\d\d jobs accepted, \d+ of them done\nafter the restart: 0 lost, 0 done twice\n$/,
     /^killed in full flight: 2\d\d jobs accepted, \d+ of them done\nafter the restart: 0 lost, 0 done twice\n$/,
   ],
+  "per-core.mjs": [
+    /^(sensor \d: 1000 readings\n){3}in all chains: 3001 entries; epochs below 1 are complete\n$/,
+    /^(sensor \d: 1000 readings\n){3}in all chains: 3001 entries; epochs below 3 are complete\n$/,
+  ],
+  "checkpoint.mjs": [
+    /^no checkpoint, 0 entries replayed, 0 players\nplayer 7: 60 more; old segments were dropped\nthe log begins later than with LSN 1\n$/,
+    /^checkpoint 3, 1 entries replayed, 100 players\nplayer 7: 60 more; old segments were dropped\nthe log begins later than with LSN 1\n$/,
+  ],
   "tail.mjs": [
     /^child: 1 begin\nchild: 2 one\nchild: 3 two\nchild: 4 three\nchild: 5 end\nparent: LSN 1 to 5 appended, the child ended with 0\n$/,
     /^child: 6 begin\n[\s\S]*child: 10 end\nparent: LSN 6 to 10 appended/,
