@@ -38,11 +38,15 @@ export interface CheckpointingLog extends CheckpointedLog {
   durable(positions: number[]): Promise<void>;
   /** Throws if the log has ended. */
   check(): void;
+  /** Unix time in milliseconds, fractional. */
+  now(): number;
   head(): Omit<CheckpointHead, "number" | "epoch">;
 }
 
-/** Bytes of state after which the event loop has its turn. */
-const TURN_BYTES = 1024 * 1024;
+/** So long a state is written without a pause, in milliseconds. */
+const TURN_MS = 1;
+/** While others append: the thread and the disk are theirs for so many times as long as they were the checkpoint's. */
+const PACE = 5;
 
 /** Names what is wrong with a checkpoint that is passed over; the log goes on with the one before. */
 function warn(text: string): void {
@@ -173,11 +177,8 @@ export class Checkpointing {
       }
     };
     const writer = guard(() => new CheckpointWriter(storage, directory, { ...log.head(), number, epoch }));
-    const hand = new Hand((bytes) => guard(() => writer.write(bytes)), {
-      epoch,
-      positions,
-      lsn: log.topology === "striped" ? positions[0]! : 0,
-    });
+    const place = { epoch, positions, lsn: log.topology === "striped" ? positions[0]! : 0 };
+    const hand = new Hand(place, (bytes) => guard(() => writer.write(bytes)), new Pace(log));
     try {
       await state(hand);
       hand.end();
@@ -220,17 +221,37 @@ export class Checkpointing {
   }
 }
 
+/** Leaves the thread to others from time to time: for one turn of the event loop, and if they append, for longer. */
+class Pace {
+  private spentMs = 0;
+
+  constructor(private readonly log: Pick<CheckpointingLog, "positions" | "now">) {}
+
+  async after(work: () => void): Promise<void> {
+    const { log } = this;
+    const begin = log.now();
+    work();
+    this.spentMs += log.now() - begin;
+    if (this.spentMs < TURN_MS) return;
+    const pauseMs = PACE * this.spentMs;
+    this.spentMs = 0;
+    const before = log.positions();
+    await new Promise(setImmediate);
+    if (log.positions().some((lsn, chain) => lsn !== before[chain])) await new Promise((resolve) => setTimeout(resolve, pauseMs));
+  }
+}
+
 /** What the user's function gets: good until it has ended. */
 class Hand implements StateWriter {
   readonly epoch: number;
   readonly lsn: number;
   readonly positions: number[];
   private over = false;
-  private sinceTurn = 0;
 
   constructor(
+    { epoch, lsn, positions }: Pick<StateWriter, "epoch" | "lsn" | "positions">,
     private readonly take: (bytes: Uint8Array) => void,
-    { epoch, lsn, positions }: { epoch: number; lsn: number; positions: number[] },
+    private readonly pace: Pace,
   ) {
     this.epoch = epoch;
     this.lsn = lsn;
@@ -243,11 +264,7 @@ class Hand implements StateWriter {
     if (typeof bytes !== "string" && !(bytes instanceof Uint8Array))
       throw mistake("COREWAL_INVALID_INPUT", `a state is written in bytes, a Uint8Array or a string, not ${typeof bytes}`);
     const piece = typeof bytes === "string" ? Buffer.from(bytes) : bytes;
-    this.take(piece);
-    this.sinceTurn += piece.length;
-    if (this.sinceTurn < TURN_BYTES) return;
-    this.sinceTurn = 0;
-    await new Promise(setImmediate);
+    await this.pace.after(() => this.take(piece));
   };
 
   end(): void {

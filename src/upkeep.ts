@@ -65,6 +65,7 @@ export class Upkeep {
       positions: () => this.positions(),
       durable: (positions: number[]) => owner.durable(positions.slice(0, banksOf(core))),
       check: () => owner.check(),
+      now: () => chance.now(),
       head: () => ({ logId, topology, term, salt: randomSalt(chance), createdNs: toNs(chance.now()) }),
     };
     this.checkpoints = new CheckpointReading(log);
