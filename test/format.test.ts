@@ -9,6 +9,7 @@ import { windowCore } from "../src/core.js";
 import { decodeCommit } from "../src/entry.js";
 import { seal } from "../src/footer.js";
 import { emptySummary, encodeSegmentHeader, type SegmentHeader, type SegmentSummary } from "../src/segment.js";
+import { CheckpointWriter } from "../src/checkpoint-file.js";
 import type { Entry } from "../src/types.js";
 import { verifyLogOn } from "../src/verify.js";
 import { DIRECTORY, Fixed, readAll } from "./support/fixed-log.js";
@@ -282,6 +283,53 @@ function checkMarks(bytes: Uint8Array, from: number): void {
   ["epoch", "complete"].forEach((name, i) => assert.is(v.getBigUint64(from + at[name]!, true), BigInt(41 + i), name));
   assert.equal([...bytes.slice(from + at["chains"]!, from + at["chains"]! + 3)], [1, 2, 0]);
 }
+
+test("FORMAT.md's tables of a checkpoint are what is written", async () => {
+  const storage = new MemoryStorage();
+  const head = { logId: HEADER.logId, salt: HEADER.salt, topology: "per-core" as const, number: 64, term: 72, epoch: 80, createdNs: 88n };
+  const writer = new CheckpointWriter(storage, "/log", head);
+  writer.write(Buffer.from("the state"));
+  await writer.finish([1, 2], [3, 4]);
+  writer.commit();
+  const file = storage.open("/log/checkpoint-0000000064.ckp", "read");
+  const bytes = new Uint8Array(file.size());
+  file.read(bytes, 0);
+  const v = new DataView(bytes.buffer);
+  const u64 = (at: number): bigint => v.getBigUint64(at, true);
+  const placed = (offset: number, ...parts: Uint8Array[]): number => {
+    const salted = new DataView(new ArrayBuffer(16));
+    salted.setBigUint64(0, HEADER.salt, true);
+    salted.setBigUint64(8, BigInt(offset), true);
+    return crc(new Uint8Array(salted.buffer), ...parts);
+  };
+  const at = offsets(gapless("Checkpoint header", 32, 256));
+  assert.is(v.getUint32(16, true), 2);
+  assert.equal(bytes.slice(at["log id"], at["log id"]! + 16), HEADER.logId);
+  assert.is(u64(at["salt"]!), HEADER.salt);
+  assert.is(v.getUint32(at["topology"]!, true), 1);
+  for (const name of ["number", "term", "epoch", "created"]) assert.is(u64(at[name]!), BigInt(at[name]!), name);
+  assert.is(v.getUint32(252, true), placed(0, bytes.slice(0, 252)));
+
+  assert.is(v.getUint32(256, true), placed(256, bytes.slice(260, 264 + 9)));
+  assert.is(v.getUint32(260, true), 9);
+  assert.is(Buffer.from(bytes.slice(264, 273)).toString(), "the state");
+  assert.equal(
+    [0, 8, 16, 24].map((o) => u64(273 + o)),
+    [1n, 3n, 2n, 4n],
+  );
+  const t = 273 + 32;
+  const place = offsets(gapless("Checkpoint trailer", 0, 64));
+  assert.is(bytes.length, t + 64);
+  assert.is(Buffer.from(bytes.slice(t, t + 8)).toString(), "CWCHKPNT");
+  assert.is(v.getUint32(t + place["count"]!, true), 2);
+  assert.is(u64(t + place["blocks end"]!), 273n);
+  assert.is(u64(t + place["bytes"]!), 9n);
+  assert.is(u64(t + place["number"]!), 64n);
+  const zeroed = bytes.slice(273);
+  const sum = v.getUint32(t + 8, true);
+  zeroed.fill(0, 32 + 8, 32 + 12);
+  assert.is(sum, placed(273, zeroed));
+});
 
 test("FORMAT.md's tables of trailer and mark are what is written", () => {
   const storage = new MemoryStorage();
