@@ -87,6 +87,7 @@ export class CheckpointWriter {
   private bytes = 0;
   private readonly block = new Uint8Array(BLOCK_HEAD_BYTES + BLOCK_BYTES_MAX);
   private filled = 0;
+  private closed = false;
 
   constructor(
     private readonly storage: Storage,
@@ -146,8 +147,15 @@ export class CheckpointWriter {
     writeAll(this.file, bytes, this.offset);
     if (this.file.syncLater === undefined) this.file.sync();
     else await this.file.syncLater();
-    this.file.close();
+    this.closeFile();
     return { ...this.head, bytes: this.bytes, begin, end };
+  }
+
+  /** Once: by then another file may have its number. */
+  private closeFile(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.file.close();
   }
 
   /** The commit point: from now on it is the newest one. */
@@ -158,7 +166,7 @@ export class CheckpointWriter {
 
   /** Leaves no file behind, if the disk allows that; nothing would look at it. */
   abandon(): void {
-    for (const step of [() => this.file.close(), () => this.storage.remove(this.path + NEW_SUFFIX)]) {
+    for (const step of [() => this.closeFile(), () => this.storage.remove(this.path + NEW_SUFFIX)]) {
       try {
         step();
       } catch {

@@ -147,6 +147,8 @@ export class CheckpointReading {
 /** … and for whoever makes them. One at a time: others wait for their turn. */
 export class Checkpointing {
   private turn: Promise<unknown> = Promise.resolve();
+  /** The one under way gives up. */
+  private giveUp: () => void = () => {};
 
   constructor(
     private readonly log: CheckpointingLog,
@@ -160,6 +162,11 @@ export class Checkpointing {
     const mine = this.turn.then(() => this.write(state));
     this.turn = mine.catch(() => {});
     return mine;
+  }
+
+  /** The log ends: nothing more is written, for by and by another process may make a file of that name. */
+  stop(): void {
+    this.giveUp();
   }
 
   private async write(state: CheckpointState): Promise<CheckpointInfo> {
@@ -179,6 +186,10 @@ export class Checkpointing {
     const writer = guard(() => new CheckpointWriter(storage, directory, { ...log.head(), number, epoch }));
     const place = { epoch, positions, lsn: log.topology === "striped" ? positions[0]! : 0 };
     const hand = new Hand(place, (bytes) => guard(() => writer.write(bytes)), new Pace(log));
+    this.giveUp = () => {
+      hand.end();
+      writer.abandon();
+    };
     try {
       await state(hand);
       hand.end();
@@ -189,9 +200,10 @@ export class Checkpointing {
       log.check();
       guard(() => writer.commit());
     } catch (error) {
-      hand.end();
-      writer.abandon();
+      this.giveUp();
       throw error;
+    } finally {
+      this.giveUp = () => {};
     }
     this.reading.renew(facts);
     this.prune();

@@ -1,7 +1,7 @@
 // What keeps a log that is open small, and its state quick to rebuild: checkpoints, by hand or by themselves, and dropping
 // what nobody needs any more. All of it is the opener's thread; the only thing on the append path is a new segment.
 
-import { CTL_EPOCH_DONE, CTL_EPOCH_LSN, LOG_EPOCH } from "../assembly/layout.js";
+import { CTL_EPOCH_DONE, CTL_EPOCH_LSN, LOG_EPOCH, LOG_OPEN } from "../assembly/layout.js";
 import { bankAddress, banksOf, isClaimed, positionsOf } from "./banks.js";
 import { segmentPath } from "./chain.js";
 import { Checkpointing, CheckpointReading, listCheckpoints } from "./checkpoints.js";
@@ -96,11 +96,17 @@ export class Upkeep {
 
   stop(): void {
     clearInterval(this.timer);
+    this.making.stop();
   }
 
   /** Does what is due. What fails is told by stats(), and tried again when it is due again. For tests. */
   tick(): Promise<void> {
-    if (this.busy) return Promise.resolve();
+    if (this.owner.core.x.log_state() !== LOG_OPEN) this.stop();
+    else if (!this.busy) return this.due();
+    return Promise.resolve();
+  }
+
+  private due(): Promise<void> {
     this.busy = true;
     return this.work()
       .catch((error: unknown) => {

@@ -171,6 +171,36 @@ test("a state function that throws leaves nothing behind, and the log goes on", 
   await refused(log.truncateBefore(1), "COREWAL_CLOSED");
 });
 
+test("a checkpoint under way when the log is closed ends with it, and writes nothing more", async () => {
+  const directory = freshPath("checkpoint");
+  const log = await open(directory);
+  await log.append("one");
+  let hand: ((bytes: string) => Promise<void>) | undefined;
+  let go = (): void => {};
+  const making = log.checkpoint(async ({ write }) => {
+    hand = write;
+    await write("begun");
+    await new Promise<void>((resolve) => (go = resolve));
+  });
+  const ended = refused(making, "COREWAL_CLOSED");
+  await until(() => hand !== undefined, "it has begun");
+  await log.close();
+  assert.equal(files(directory, ".new"), []);
+  // The next process makes one of the same number.
+  const next = await open(directory);
+  const made = next.checkpoint(async ({ write }) => {
+    await refused(hand!("from the grave"), "COREWAL_CLOSED");
+    await write("alive");
+  });
+  go();
+  await ended;
+  assert.is((await made).number, 1);
+  const pieces: Uint8Array[] = [];
+  for await (const bytes of (await next.readCheckpoint())!.stream) pieces.push(bytes);
+  assert.is(Buffer.concat(pieces).toString(), "alive");
+  await next.close();
+});
+
 test("the latest ones are kept; one that is damaged is passed over with a warning; none that is whole is corruption", async () => {
   const directory = freshPath("checkpoint");
   const log = await open(directory, { checkpoints: { keep: 3 }, retention: { bytes: 0 } });

@@ -291,7 +291,7 @@ test("FORMAT.md's tables of a checkpoint are what is written", async () => {
   writer.write(Buffer.from("the state"));
   await writer.finish([1, 2], [3, 4]);
   writer.commit();
-  const file = storage.open("/log/checkpoint-0000000064.ckp", "read");
+  const file = storage.open("/log/checkpoint-0000000064.ckp");
   const bytes = new Uint8Array(file.size());
   file.read(bytes, 0);
   const v = new DataView(bytes.buffer);
