@@ -243,7 +243,7 @@ function keepEntries({ core, at, header: h }: SavedEntries, next: NewSegment | u
   return facts.userEntries;
 }
 
-function headersChecksum(core: Core, from: number, to: number): number {
+export function headersChecksum(core: Core, from: number, to: number): number {
   let register = -1;
   for (let p = from; p < to; p += bodyBytesOf(core.view.getUint32(p + ENTRY_PAYLOAD_BYTES, true)))
     register = core.x.crc32c_update(register, p, ENTRY_HEADER_BYTES);
