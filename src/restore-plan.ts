@@ -60,19 +60,30 @@ export function planRestore(source: Source, target: Target, passedOver: (text: s
   if (target !== undefined && "timeMs" in target && timeMs !== undefined && target.timeMs < timeMs)
     throw refuse(`${timeOf(target.timeMs)} is before what can be restored`);
   for (const { from, limit } of chains)
-    if (limit.lsn < from.firstLsn - 1) throw refuse(`LSN ${limit.lsn}${ofCore(source, from)} is gone: the segments begin with LSN ${from.firstLsn}`);
+    if (limit.lsn < from.firstLsn - 1)
+      throw refuse(`LSN ${limit.lsn}${ofCore(source, from)} is gone: the segments begin with LSN ${from.firstLsn}`);
 
   // Where nothing of a chain is left, nobody knows whether what was dropped reaches beyond the target.
-  const vague = chains.some(({ from, lastLsn }) => from.firstLsn > 1 && lastLsn < from.firstLsn) && target !== undefined && !("lsns" in target);
+  const vague =
+    chains.some(({ from, lastLsn }) => from.firstLsn > 1 && lastLsn < from.firstLsn) && target !== undefined && !("lsns" in target);
   const needed = vague || missing(source).length > 0;
   const fit = source.checkpoints.filter(({ facts }) => facts !== undefined && fits(facts, chains, vague ? target : undefined));
   if (needed && fit.length === 0) {
     const damage = source.checkpoints.find(({ error }) => error !== undefined)?.error;
-    if (window.first === undefined && damage !== undefined) throw damage;
+    if (window.first === undefined && damage !== undefined) throw fromSystem(damage, "reading the checkpoint", source.directory);
     throw refuse("what stood before the first entry is in no checkpoint that ends before there");
   }
-  const checkpoint = newestWhole(source, fit.map(({ facts }) => facts!), needed, passedOver);
-  const epoch = Math.max(0, ...chains.map((chain) => chain.epoch), ...(chains.every((chain) => chain.epoch < 0) && checkpoint ? [checkpoint.epoch] : []));
+  const checkpoint = newestWhole(
+    source,
+    fit.map(({ facts }) => facts!),
+    needed,
+    passedOver,
+  );
+  const epoch = Math.max(
+    0,
+    ...chains.map((chain) => chain.epoch),
+    ...(chains.every((chain) => chain.epoch < 0) && checkpoint ? [checkpoint.epoch] : []),
+  );
   return { source, chains, checkpoint, epoch, window: { first: window.first ?? window.last, last: window.last } };
 }
 
@@ -120,7 +131,9 @@ const missing = ({ chains }: Source): SourceChain[] => chains.filter(({ firstLsn
 function fits(facts: CheckpointFacts, chains: ChainPlan[], vague: Target): boolean {
   if (vague !== undefined && "epoch" in vague && facts.epoch > vague.epoch + 1) return false;
   if (vague !== undefined && "timeMs" in vague && msOf(facts.createdNs) > vague.timeMs) return false;
-  return chains.every(({ from: { chain, firstLsn }, lastLsn }) => (facts.end[chain] ?? 0) <= lastLsn && (facts.begin[chain] ?? 0) >= firstLsn - 1);
+  return chains.every(
+    ({ from: { chain, firstLsn }, lastLsn }) => (facts.end[chain] ?? 0) <= lastLsn && (facts.begin[chain] ?? 0) >= firstLsn - 1,
+  );
 }
 
 /** The newest one whose state is whole. One that is not needed is only passed over. */
@@ -137,7 +150,9 @@ function newestWhole(
     } catch (error) {
       if (codeOf(error) === "COREWAL_UNKNOWN_VERSION") throw error;
       first ??= error;
-      passedOver(`checkpoint ${number} is not used: ${fromSystem(error, "reading the checkpoint", checkpointPath(directory, number)).message}`);
+      passedOver(
+        `checkpoint ${number} is not used: ${fromSystem(error, "reading the checkpoint", checkpointPath(directory, number)).message}`,
+      );
     }
   }
   if (needed) throw first;
@@ -154,7 +169,9 @@ interface Window {
 
 function windowOf(source: Source): Window {
   const { chains, complete } = source;
-  const times = chains.flatMap(({ segments }) => segments.filter(({ summary }) => summary.frames > 0).map(({ summary }) => summary.maxTimeNs));
+  const times = chains.flatMap(({ segments }) =>
+    segments.filter(({ summary }) => summary.frames > 0).map(({ summary }) => summary.maxTimeNs),
+  );
   const last = { positions: vector(chains, ({ lastLsn }) => lastLsn), epoch: complete - 1, timeMs: newest(times) };
   return { first: firstOf(source), last };
 }
@@ -229,7 +246,8 @@ function requireBefore(source: Source, target: Target, last: RestorePlace, refus
   if ("lsns" in target) {
     target.lsns.forEach((lsn, core) => {
       const end = last.positions[core] ?? 0;
-      if (lsn > end) throw refuse(`LSN ${lsn}${source.topology === "per-core" ? ` of core ${core}` : ""} is beyond LSN ${end}, the last one`);
+      if (lsn > end)
+        throw refuse(`LSN ${lsn}${source.topology === "per-core" ? ` of core ${core}` : ""} is beyond LSN ${end}, the last one`);
     });
   } else if ("epoch" in target) {
     if (target.epoch > last.epoch) throw refuse(`epoch ${target.epoch} is not complete`);

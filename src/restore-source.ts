@@ -1,13 +1,7 @@
 // What can be restored from: a log as it is now, segments that were dropped from it and archived, its checkpoints. Read
 // frame by frame; nothing is ever changed.
 
-import {
-  ENTRY_HEADER_BYTES,
-  ENTRY_KIND,
-  ENTRY_PAYLOAD_BYTES,
-  FRAME_HEADER_BYTES,
-  KIND_VOID,
-} from "../assembly/layout.js";
+import { ENTRY_HEADER_BYTES, ENTRY_KIND, ENTRY_PAYLOAD_BYTES, FRAME_HEADER_BYTES, KIND_LOST, KIND_VOID } from "../assembly/layout.js";
 import { segmentPath, type ChainSegment } from "./chain.js";
 import { checkCheckpoint, checkpointNumbers, type CheckpointFacts } from "./checkpoint-file.js";
 import type { Core } from "./core.js";
@@ -146,7 +140,9 @@ function withAncestors(storage: Storage, directory: string, found: Recovered): S
   const segments = [...found.segments];
   for (let child = segments[0]!.header; child.parentNumber !== 0; child = segments[0]!.header) {
     try {
-      segments.unshift(withFile(storage, directory, { chain, number: child.parentNumber }, (f, header) => readParent(f, header, child, found)));
+      segments.unshift(
+        withFile(storage, directory, { chain, number: child.parentNumber }, (f, header) => readParent(f, header, child, found)),
+      );
     } catch (error) {
       if (codeOf(error) === "ENOENT") break;
       throw error;
@@ -175,7 +171,13 @@ export function* keptFrames(
     try {
       for (let frame = scanner.next(); frame !== undefined; frame = scanner.next()) {
         if (frame.header.entries === 0) continue;
-        const header = trim(scanner.window, frame.at, frame.header, limit, topology === "per-core" ? (timeNs ?? frame.header.timeNs) : undefined);
+        const header = trim(
+          scanner.window,
+          frame.at,
+          frame.header,
+          limit,
+          topology === "per-core" ? (timeNs ?? frame.header.timeNs) : undefined,
+        );
         if (header === undefined) return;
         timeNs = header.timeNs;
         yield { core: scanner.window, at: frame.at, header, path: file.path };
@@ -189,8 +191,14 @@ export function* keptFrames(
   }
 }
 
+/** LSNs behind the end are given again: they are not lost. */
+function endLost(v: DataView, p: number, lastLsn: number): void {
+  const at = p + ENTRY_HEADER_BYTES + 8;
+  if (v.getBigUint64(at, true) > BigInt(lastLsn)) v.setBigUint64(at, BigInt(lastLsn), true);
+}
+
 /**
- * The header of what is kept of a frame; a void that is wanted in part is changed in its place. In a per-core log a frame
+ * The header of what is kept of a frame; a void or a lost entry that is wanted in part is changed in its place. In a per-core log a frame
  * has the time of the newest entry so far, so `timeNs` is that of the frame before; undefined in a striped one.
  */
 function trim(core: Core, at: number, h: FrameHeader, limit: Limit, timeNs: bigint | undefined): FrameHeader | undefined {
@@ -206,6 +214,7 @@ function trim(core: Core, at: number, h: FrameHeader, limit: Limit, timeNs: bigi
     if (lsn > limit.lsn) return false;
     const kept = Math.min(taken, limit.lsn - lsn + 1);
     if (kept < taken) v.setBigUint64(p + ENTRY_HEADER_BYTES, BigInt(kept), true);
+    if (kind === KIND_LOST) endLost(v, p, limit.lsn);
     if (newest !== undefined && kind < KIND_VOID) newest = v.getBigInt64(p + ENTRY_HEADER_BYTES, true);
     entries++;
     lsns += kept;
@@ -250,8 +259,7 @@ export function lastLsnUntil(source: Source, chain: SourceChain, toTimeMs: numbe
       if (source.topology === "striped" && msOf(header.timeNs) > toTimeMs) return last;
       let beyond = false;
       eachEntry(core, at, header, (p, lsn, lsns, kind) => {
-        beyond =
-          source.topology === "per-core" && kind < KIND_VOID && msOf(core.view.getBigInt64(p + ENTRY_HEADER_BYTES, true)) > toTimeMs;
+        beyond = source.topology === "per-core" && kind < KIND_VOID && msOf(core.view.getBigInt64(p + ENTRY_HEADER_BYTES, true)) > toTimeMs;
         if (!beyond) last = lsn + lsns - 1;
         return !beyond;
       });

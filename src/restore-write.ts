@@ -22,7 +22,7 @@ export interface RestoreHands {
   out: string;
   chance: Chance;
   /** So many bytes more were read. */
-  progress(bytes: number): Promise<void>;
+  progress: (bytes: number) => Promise<void>;
 }
 
 /** Writes everything under names that nobody looks at; what is returned gives it its names. */

@@ -174,7 +174,8 @@ async function again<T>(storage: Storage, directory: string, mayBeLive: () => bo
     try {
       return await run();
     } catch (error) {
-      if (attempt >= 10 || !mayBeLive() || beginnings(storage, directory) === before) throw fromSystem(error, "restoring the log", directory);
+      if (attempt >= 10 || !mayBeLive() || beginnings(storage, directory) === before)
+        throw fromSystem(error, "restoring the log", directory);
     }
   }
 }
@@ -193,12 +194,18 @@ function warn(text: string): void {
 function targetOf({ toLsn, toTimeMs, toEpoch }: RestoreOptions, { topology }: Source): Target {
   const given = Object.entries({ toLsn, toTimeMs, toEpoch }).filter(([, value]) => value !== undefined);
   if (given.length > 1)
-    throw mistake("COREWAL_INVALID_OPTION", `options ${given.map(([name]) => name).join(" and ")} exclude each other: a restore has one target`);
+    throw mistake(
+      "COREWAL_INVALID_OPTION",
+      `options ${given.map(([name]) => name).join(" and ")} exclude each other: a restore has one target`,
+    );
   if (toEpoch !== undefined) return { epoch: number("toEpoch", toEpoch, 0, 0, Number.MAX_SAFE_INTEGER) };
   if (toTimeMs !== undefined) return { timeMs: number("toTimeMs", toTimeMs, 0, 0, Number.MAX_SAFE_INTEGER, "any") };
   if (toLsn === undefined) return undefined;
   if (topology === "per-core" && typeof toLsn === "number")
-    throw new CorewalError("COREWAL_TOPOLOGY", `option toLsn is ${toLsn}, but in a per-core log an LSN is one core's: give an array, element i for core i`);
+    throw new CorewalError(
+      "COREWAL_TOPOLOGY",
+      `option toLsn is ${toLsn}, but in a per-core log an LSN is one core's: give an array, element i for core i`,
+    );
   if (topology === "striped" && Array.isArray(toLsn))
     throw new CorewalError("COREWAL_TOPOLOGY", "option toLsn is an array, but a striped log has one chain: give one LSN");
   const lsns = Array.isArray(toLsn) ? Array.from(toLsn) : [toLsn];
@@ -285,7 +292,8 @@ function end(storage: Storage, out: string): void {
 function clear(storage: Storage, out: string): void {
   const names = storage.list(out);
   const restoring = names.includes(RESTORING_NAME);
-  for (const name of names) if (isOurName(name) && (name.endsWith(NEW_SUFFIX) || (restoring && /\.(wal|ckp)$/.test(name)))) storage.remove(`${out}/${name}`);
+  for (const name of names)
+    if (isOurName(name) && (name.endsWith(NEW_SUFFIX) || (restoring && /\.(wal|ckp)$/.test(name)))) storage.remove(`${out}/${name}`);
 }
 
 /** Missing, or with nothing in it but what corewal may write over. Throws COREWAL_INVALID_INPUT, COREWAL_NOT_A_LOG. */

@@ -34,8 +34,8 @@ async function run(argv: string[]): Promise<number> {
   const log = await openLog(directory);
   let made: CheckpointInfo;
   try {
-    made = await log.checkpoint(async ({ write }) => {
-      for await (const bytes of process.stdin as AsyncIterable<Uint8Array>) await write(bytes);
+    made = await log.checkpoint(async (state) => {
+      for await (const bytes of process.stdin as AsyncIterable<Uint8Array>) await state.write(bytes);
     });
   } finally {
     // Some runtimes go on waiting for input that nobody wants any more.

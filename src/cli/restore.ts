@@ -96,7 +96,10 @@ function inWords(r: RestoreReport, what: string): string {
     [what, `${entriesOf(r.entries)}, ${size(r.bytes)}${r.lastTimeMs === undefined ? "" : `, the last of ${time(r.lastTimeMs)}`}`],
   ];
   for (const { core, firstLsn, lastLsn } of r.cores)
-    facts.push([topology === "striped" ? "LSN" : `core ${core}`, lastLsn >= firstLsn ? `${firstLsn} to ${lastLsn}` : `none, the next is ${lastLsn + 1}`]);
+    facts.push([
+      topology === "striped" ? "LSN" : `core ${core}`,
+      lastLsn >= firstLsn ? `${firstLsn} to ${lastLsn}` : `none, the next is ${lastLsn + 1}`,
+    ]);
   facts.push(["epoch", String(r.epoch)]);
   facts.push([
     "checkpoint",
