@@ -41,9 +41,10 @@ export type ErrorCode =
   | "COREWAL_OUTCOME_UNKNOWN"
   /** The log stopped after a failure, which is the `cause`; this call wrote nothing. Entries up to `lsn` are durable. */
   | "COREWAL_POISONED"
-  /** The log was opened with `readOnly`. */
+  /** What was asked for was dropped, or a point cannot be restored; the message says what there is. */
   | "COREWAL_OUT_OF_WINDOW"
   | "COREWAL_READER_LAPPED"
+  /** The log was opened with `readOnly`. */
   | "COREWAL_READ_ONLY"
   /** The writer stalled for longer than `writerStallMs` and lost its stripe; the entry was not written. Attach again. */
   | "COREWAL_REVOKED"

@@ -19,7 +19,10 @@ import {
   type RestoreOptions,
   type RestoreReport,
 } from "../src/index.js";
+import { readFooter, seal } from "../src/footer.js";
 import { restoreLogOn } from "../src/restore.js";
+import { readSegmentHeader } from "../src/segment.js";
+import { nodeStorage } from "../src/storage/node.js";
 import { environment, WatchedStorage } from "./support/environment.js";
 import { endSoon, readAll, refused, textOf } from "./support/expect.js";
 import { readLog } from "./support/independent-reader.js";
@@ -91,7 +94,12 @@ async function restored(
     [],
   );
   const stat = await statLog(out);
-  assert.is(stat.restoredFrom, report.sourceLogId);
+  assert.equal([stat.restoredFrom, stat.epoch], [report.sourceLogId, report.epoch]);
+  for (const [i, segment] of stat.segments.entries()) {
+    const last = stat.segments[i + 1]?.core !== segment.core;
+    assert.equal([segment.sealed, segment.continued], [true, !last]);
+    assert.ok(segment.endOffset <= SMALL.segmentBytes!, "segments are as large as the source's");
+  }
   assert.is.not(
     Buffer.from(
       readFileSync(
@@ -146,6 +154,94 @@ test("it goes on where it ends, says where it came from, and can itself be resto
   assert.is((await open(directory)).recovery.restoredFrom, undefined);
   const twice = await restored(out, { toLsn: 11 }, await contents(out));
   assert.is.not(twice.report.sourceLogId, report.sourceLogId);
+});
+
+test("the next term is one that the source has not had either, though the entries that had it are gone", async () => {
+  const directory = freshPath("source");
+  for (const from of [1, 5, 9]) {
+    const log = await open(directory);
+    await fill(log, from, from + 3);
+    await log.close();
+  }
+  const { out } = await restored(directory, { toLsn: 2 }, (await contents(directory)).slice(0, 2));
+  const log = await open(out);
+  assert.is(log.recovery.term, 4);
+  await log.close();
+});
+
+test("a log that was not closed is restored up to its valid end, and the new one is closed properly", async () => {
+  for (const topology of ["striped", "per-core"] as const) {
+    const directory = freshPath("source");
+    const log = await open(directory, { topology });
+    await fill(log, 1, 70);
+    const copy = freshDirectory("copy");
+    for (const name of readdirSync(directory)) if (name.endsWith(".wal")) copyFileSync(join(directory, name), join(copy, name));
+    await log.close();
+    assert.is((await statLog(copy)).clean, false);
+    const all = await contents(copy);
+    assert.is(all.length, 70);
+    await restored(copy, {}, all);
+    await restored(copy, { toLsn: topology === "striped" ? 69 : [69] }, all.slice(0, 69));
+  }
+});
+
+test("per-core: what an idle chain says behind its last entry does not come along where another chain is cut", async () => {
+  const directory = freshPath("source");
+  const log = await open(directory, { topology: "per-core" });
+  await log.append("one, then idle");
+  const busy = await attachLog(log.handle);
+  for (let i = 1; i <= 5; i++) await busy.append(line(i));
+  const { timestampMs } = (await readAll(log)).at(-3)!;
+  for (let epoch = 1; epoch <= 3; epoch++) {
+    await log.advanceEpoch();
+    await busy.append(line(5 + epoch));
+  }
+  await busy.close();
+  await log.close();
+  const all = await contents(directory);
+  for (const target of [{ toLsn: [1, 3] }, { toTimeMs: timestampMs }, { toEpoch: 0 }]) {
+    const kept = all.filter(({ core, lsn }) => core === 0 || lsn <= ("toEpoch" in target ? 5 : 3));
+    const { out, report } = await restored(directory, target, kept);
+    assert.is(report.epoch, 0);
+    const epochs = readLog(filesOf(out)).segments.flatMap(({ frames }) => frames.map(({ epoch }) => epoch));
+    assert.ok(epochs.every((epoch) => epoch === 0));
+  }
+});
+
+test("per-core: the time of a frame that is cut is that of the newest entry that is kept", async () => {
+  const directory = freshPath("source");
+  const log = await open(directory, { topology: "per-core", durability: "async", flushIntervalMs: 10_000 });
+  for (let i = 1; i <= 6; i++) {
+    log.write(line(i));
+    await sleep(1);
+  }
+  await log.close();
+  const all = await contents(directory);
+  const [segment] = readLog(filesOf(directory)).segments;
+  assert.is(segment!.frames.filter(({ entries }) => entries > 1).length, 1, "one frame");
+  for (const lsn of [1, 3, 6]) {
+    const { out, report } = await restored(directory, { toLsn: [lsn] }, all.slice(0, lsn));
+    const { timestampMs } = all[lsn - 1]!;
+    assert.is(report.lastTimeMs, timestampMs);
+    assert.is(Number(readLog(filesOf(out)).segments[0]!.footer!.times[1]) / 1e6, timestampMs);
+  }
+});
+
+test("a footer that announces something else than there is, is damage", async () => {
+  const directory = freshPath("source");
+  const log = await open(directory);
+  await fill(log, 1, 10);
+  await log.close();
+  const file = nodeStorage.open(join(directory, "000-0000000001.wal"), "write");
+  const header = readSegmentHeader(file);
+  const footer = readFooter(file, header)!;
+  seal(file, header, footer.endOffset, { ...footer, entries: footer.entries + 1 });
+  file.close();
+  await refused(
+    restoreLog(directory, { out: freshPath("never") }),
+    "COREWAL_CORRUPT",
+    /announce 11 entries up to LSN 10, and there are 10/,
+  );
 });
 
 test("to a time: up to the last entry that is not later, in each topology", async () => {
@@ -205,6 +301,9 @@ test("per-core: a vector cuts each chain by itself, an epoch all of them; chains
       report.cores.map(({ lastLsn }) => lastLsn),
       [0, 1, 2].map((core) => vector[core] ?? 0),
     );
+    const lame = freshDirectory("lame");
+    for (const name of readdirSync(out)) if (!name.startsWith("002-")) copyFileSync(join(out, name), join(lame, name));
+    await refused(openLog(lame, { readOnly: true }), "COREWAL_CORRUPT", /chain 2 has no segment/);
     const again = await open(out);
     assert.ok(again.recovery.epoch > report.epoch && report.epoch <= 2);
     const next = await again.append("next");
@@ -395,6 +494,19 @@ for (const topology of ["striped", "per-core"] as const) {
     await refused(restoreLog(directory, { out: freshPath("never"), archive: freshPath("none") }), "COREWAL_NOT_A_LOG", /no directory/);
   });
 }
+
+test("an archive that knows more than the log says nothing of where the log ends", async () => {
+  const directory = freshPath("source");
+  let log = await open(directory);
+  await fill(log, 1, 60);
+  await log.close();
+  const early = freshDirectory("early");
+  for (const [name, bytes] of filesOf(directory)) writeFileSync(join(early, name), bytes);
+  log = await open(directory);
+  await fill(log, 61, 120);
+  await log.close();
+  await restored(early, { archive: directory }, await contents(early));
+});
 
 test("dropped without a checkpoint: what is left can be restored, and what was never kept is not missed", async () => {
   const directory = freshPath("source");
