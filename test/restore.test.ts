@@ -1,7 +1,7 @@
 // A new log that holds what another one held up to some point. Real files; interruptions by a storage that throws.
 
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -530,6 +530,29 @@ test("dropped without a checkpoint: what is left can be restored, and what was n
   await refused(restoreLog(directory, { out: freshPath("never"), toLsn: first - 2 }), "COREWAL_OUT_OF_WINDOW", /begin with LSN/);
 });
 
+test("a checkpoint that does not reach to the first entry does not help", async () => {
+  const directory = freshPath("source");
+  const log = await open(directory, { checkpoints: { keep: 1 } });
+  await fill(log, 1, 100);
+  const { path } = await log.checkpoint((to) => to.write("state at 100"));
+  const bytes = readFileSync(path);
+  await fill(log, 101, 160);
+  await log.checkpoint((to) => to.write("state at 160"));
+  await fill(log, 161, 200);
+  await log.truncateBefore(161);
+  assert.ok(log.firstLsn > 101);
+  await log.close();
+  writeFileSync(path, bytes);
+  const all = await contents(directory);
+  await refused(restoreLog(directory, { out: freshPath("never"), toLsn: 159 }), "COREWAL_OUT_OF_WINDOW", /goes from \(LSN 160/);
+  const { report } = await restored(
+    directory,
+    { toLsn: 170 },
+    all.filter(({ lsn }) => lsn <= 170),
+  );
+  assert.is(report.checkpoint!.number, 2);
+});
+
 test("a damaged checkpoint is passed over if it can be, damage to what is needed has its code", async () => {
   const { directory, first, all } = await droppedLog();
   const damage = (name: string, at: (bytes: Buffer) => number): void => {
@@ -624,6 +647,48 @@ test("a log that is in use is restored up to its promise, while it grows and whi
   }
 });
 
+test("while somebody may be writing only what is promised counts", async () => {
+  const directory = freshPath("source");
+  const log = await open(directory);
+  await fill(log, 1, 40);
+  const copy = freshDirectory("copy");
+  for (const name of readdirSync(directory)) if (name.endsWith(".wal")) copyFileSync(join(directory, name), join(copy, name));
+  await log.close();
+  const { promise, lastLsn } = readLog(filesOf(copy));
+  const lastOf = async (live: boolean): Promise<number> => {
+    const { cores } = await restoreLogOn(copy, { out: freshPath("out") }, environment({ live }));
+    return cores[0]!.lastLsn;
+  };
+  assert.equal([await lastOf(true), await lastOf(false)], [promise, lastLsn]);
+});
+
+test("what is dropped while it is read is no damage: it is looked at once more", async () => {
+  const directory = freshPath("source");
+  let log = await open(directory);
+  await fill(log, 1, 100);
+  await log.checkpoint((to) => to.write("state"));
+  await fill(log, 101, 120);
+  await log.close();
+  const later = freshDirectory("later");
+  for (const [name, bytes] of filesOf(directory)) writeFileSync(join(later, name), bytes);
+  log = await open(later);
+  assert.ok((await log.truncateBefore(101)).segments > 0);
+  await log.close();
+  const storage = new WatchedStorage();
+  let dropped = false;
+  storage.before = ({ what, name }) => {
+    if (dropped || what !== "create" || !name.endsWith(".wal.new")) return;
+    dropped = true;
+    const [before, after] = [filesOf(directory), filesOf(later)];
+    for (const [file, bytes] of after) writeFileSync(join(directory, file), bytes);
+    for (const file of before.keys()) if (!after.has(file)) unlinkSync(join(directory, file));
+  };
+  const out = freshPath("out");
+  const { cores } = await restoreLogOn(directory, { out }, environment({ storage, live: true }));
+  assert.ok(dropped && cores[0]!.firstLsn > 1);
+  assert.equal(await contents(out), await contents(later));
+});
+
 test("an interrupted restore leaves no log, and the same again works: whatever the step", async () => {
   const { directory } = await droppedLog();
   const expected = await contents(directory);
@@ -659,10 +724,31 @@ test("an interrupted restore leaves no log, and the same again works: whatever t
     if (done) continue;
     await refused(openLog(out, { readOnly: true }), "COREWAL_NOT_A_LOG");
     if (names.includes("corewal.restoring")) await refused(openLog(out), "COREWAL_NOT_A_LOG", /run the restore again/);
-    await restoreLog(directory, { out });
-    assert.equal(await contents(out), expected);
-    assert.equal((await verifyLog(out)).faults, []);
+    // Or another one, which needs less: nothing is left of the first.
+    const less = at % 2 === 0;
+    await restoreLog(directory, less ? { out, toLsn: 100 } : { out });
+    assert.equal(await contents(out), less ? expected.filter(({ lsn }) => lsn <= 100) : expected);
+    const { faults, segments } = await verifyLog(out);
+    assert.equal([faults, segments], [[], readdirSync(out).filter((name) => /\.wal$|\.new$/.test(name)).length]);
   }
+});
+
+test("a restore that fails takes its names back before the directory may be a log", async () => {
+  const { directory } = await droppedLog();
+  const out = freshPath("failed");
+  const storage = new WatchedStorage();
+  let renames = 0;
+  storage.before = ({ what }) => {
+    if (what === "rename" && ++renames === 3) throw Object.assign(new Error("EIO: made up"), { code: "EIO" });
+  };
+  await refused(restoreLogOn(directory, { out }, environment({ storage, live: false })), "COREWAL_IO");
+  const changes = storage.changes().map(({ what, name }) => `${what} ${name}`);
+  const last = changes.findLastIndex((step) => /^remove .*\.(wal|ckp)/.test(step));
+  assert.equal(changes.slice(last + 1), [`syncDirectory ${basename(out)}`, "remove corewal.restoring", `syncDirectory ${basename(out)}`]);
+  assert.equal(
+    readdirSync(out).filter((name) => !name.startsWith("corewal.lock")),
+    [],
+  );
 });
 
 test("progress is told, up to the end; the memory that it takes is not the log's size", async () => {
