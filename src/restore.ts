@@ -149,26 +149,30 @@ export async function restoreLogOn(
   requireLog(storage, path);
   const state = requireEmpty(storage, out);
   const mayBeLive = (): boolean => environment.live ?? isLive(storage, path);
-  const once = async (): Promise<RestoreReport> => {
+  const look = (): Plan => {
     const source = readSource(storage, path, archive, mayBeLive);
-    const plan = planRestore(source, targetOf(options, source), warn);
-    if (!dryRun) await write(plan, out, environment, options.onProgress);
-    return reportOf(plan, out, dryRun);
+    return planRestore(source, targetOf(options, source), warn);
   };
-  if (dryRun) return again(storage, path, mayBeLive, once);
+  let plan: Plan | undefined = await again(storage, path, mayBeLive, look);
+  if (dryRun) return reportOf(plan, out, dryRun);
   if (state === "missing") guard("making the directory", out, () => storage.makeDirectory(out));
   const lock = environment.lock(out);
   try {
     // Somebody may have been faster.
     requireEmpty(storage, out);
-    return await again(storage, path, mayBeLive, once);
+    return await again(storage, path, mayBeLive, async () => {
+      const planned = plan ?? look();
+      plan = undefined;
+      await write(planned, out, environment, options.onProgress);
+      return reportOf(planned, out, dryRun);
+    });
   } finally {
     lock.release();
   }
 }
 
 /** Who writes the log may drop what is being read: then it is looked at once more. */
-async function again<T>(storage: Storage, directory: string, mayBeLive: () => boolean, run: () => Promise<T>): Promise<T> {
+async function again<T>(storage: Storage, directory: string, mayBeLive: () => boolean, run: () => T | Promise<T>): Promise<T> {
   for (let attempt = 0; ; attempt++) {
     const before = beginnings(storage, directory);
     try {
