@@ -751,7 +751,7 @@ test("a restore that fails takes its names back before the directory may be a lo
   );
 });
 
-test("progress is told, up to the end; the memory that it takes is not the log's size", async () => {
+test("progress is told, up to the end", async () => {
   const directory = freshPath("source");
   const log = await openLog(directory, { segmentBytes: 4 * 1024 * 1024, ringBytes: 1 << 20 });
   for (let i = 0; i < 40; i++) await log.append(new Uint8Array(300_000).fill(i + 1));
