@@ -53,7 +53,7 @@ function warn(text: string): void {
   process.emitWarning(text, { type: "CorewalWarning", code: "COREWAL_CHECKPOINT" });
 }
 
-function infoOf({ number, epoch, begin, end, bytes, createdNs, topology }: CheckpointFacts, directory: string): CheckpointInfo {
+export function infoOf({ number, epoch, begin, end, bytes, createdNs, topology }: CheckpointFacts, directory: string): CheckpointInfo {
   return {
     number,
     epoch,

@@ -13,7 +13,10 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<{ command:
   tail: { summary: "print the last entries, and go on with what is appended", load: () => import("./cli/tail.js") },
   verify: { summary: "check every byte, change nothing", load: () => import("./cli/verify.js") },
   repair: { summary: "make a damaged log open again, and say what is lost", load: () => import("./cli/repair.js") },
-  stat: { summary: "show segments, ranges, sizes and who holds the log", load: () => import("./cli/stat.js") },
+  stat: { summary: "show segments, ranges, sizes, checkpoints and who holds the log", load: () => import("./cli/stat.js") },
+  checkpoint: { summary: "make a checkpoint of what standard input says, or read the latest", load: () => import("./cli/checkpoint.js") },
+  truncate: { summary: "drop the beginning of a log", load: () => import("./cli/truncate.js") },
+  restore: { summary: "make a new log that ends where this one was at an LSN, a time or an epoch", load: () => import("./cli/restore.js") },
   bench: { summary: "measure this machine's disk and corewal on it", load: () => import("./cli/bench.js") },
   demo: {
     summary: "kill a loading process in full flight, reopen, show that nothing acknowledged is lost",
@@ -29,7 +32,7 @@ const USAGE = `corewal: a durable write-ahead log
 Usage: corewal COMMAND [flags]
 
 ${Object.entries(COMMANDS)
-  .map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`)
+  .map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`)
   .join("\n")}
 
   corewal COMMAND --help   the flags of a command

@@ -3,7 +3,7 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { codeOf, CorewalError, fromSystem, mistake } from "./errors.js";
-import { isOurName, parseSegmentName } from "./segment.js";
+import { isOurName, parseSegmentName, RESTORING_NAME } from "./segment.js";
 import type { Storage } from "./storage.js";
 
 export function directoryPath(directory: string | URL): string {
@@ -19,9 +19,9 @@ export function directoryPath(directory: string | URL): string {
 }
 
 /** Files that systems leave in directories, and that say nothing about whose it is. */
-const INDIFFERENT = /^(\.|lost\+found$)/;
+export const INDIFFERENT = /^(\.|lost\+found$)/;
 
-/** Is there a log? Throws COREWAL_NOT_A_LOG for a directory of other files, and if it is no directory. */
+/** Is there a log? Throws COREWAL_NOT_A_LOG for a directory of other files, if it is no directory, and while it is restored to. */
 export function surveyDirectory(storage: Storage, directory: string): "missing" | "empty" | "log" {
   let names: string[];
   try {
@@ -30,6 +30,12 @@ export function surveyDirectory(storage: Storage, directory: string): "missing" 
     if (codeOf(error) === "ENOENT") return "missing";
     throw fromSystem(error, "looking for the log", directory);
   }
+  if (names.includes(RESTORING_NAME))
+    throw new CorewalError(
+      "COREWAL_NOT_A_LOG",
+      `${directory} is being restored to, or that was interrupted: run the restore again, or remove the directory`,
+      { file: directory },
+    );
   if (names.some((name) => parseSegmentName(name) !== undefined)) return "log";
   const foreign = names.filter((name) => !isOurName(name) && !INDIFFERENT.test(name));
   if (foreign.length > 0) {

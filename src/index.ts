@@ -5,6 +5,7 @@ export { decodeCommit, decodeLost } from "./entry.js";
 export { CorewalError, type ErrorCode } from "./errors.js";
 export { verifyLog, type Fault, type VerifyOptions, type VerifyReport } from "./verify.js";
 export { repairLog, type RepairOptions, type RepairPolicy, type RepairReport } from "./repair.js";
+export { restoreLog, type RestoreOptions, type RestorePlace, type RestoreReport } from "./restore.js";
 export { statLog, type StatReport } from "./inspect.js";
 export type { Liveness } from "./lock-owner.js";
 export type { CheckpointOptions, LogOptions, RetentionOptions } from "./options.js";

@@ -1,5 +1,6 @@
 // What a log looks like from outside: segments, ranges, lock. Changes nothing, works on a live log.
 
+import { listCheckpoints } from "./checkpoints.js";
 import { directoryPath } from "./directory.js";
 import type { Liveness } from "./lock-owner.js";
 import { inspectLock } from "./lock.js";
@@ -7,7 +8,7 @@ import { recoverForReading, requireLog } from "./read-only.js";
 import { reportOf } from "./recover.js";
 import { segmentStats } from "./segment-stats.js";
 import { nodeStorage } from "./storage/node.js";
-import type { SegmentStats, Topology } from "./types.js";
+import type { CheckpointInfo, SegmentStats, Topology } from "./types.js";
 
 /**
  * What {@link statLog} found.
@@ -53,8 +54,10 @@ export interface StatReport {
   lastLsn: number;
   /** Of all segment files. */
   bytes: number;
-  /** Checkpoints; this version makes none. */
-  checkpoints: number;
+  /** Checkpoints, newest first, as they say of themselves. */
+  checkpoints: CheckpointInfo[];
+  /** Log id, in hexadecimal, of the log from which this one was restored; missing if it was not. */
+  restoredFrom?: string;
   /** The rest of an interrupted write, which opening would cut off, in the first chain that has one: never acknowledged, no fault. */
   torn?: {
     /** Path of the segment file. */
@@ -99,7 +102,7 @@ export async function statLog(directory: string | URL): Promise<StatReport> {
   requireLog(nodeStorage, path);
   const { found, live } = recoverForReading(nodeStorage, path);
   const { liveness, owner } = inspectLock(path);
-  const { topology, completeEpoch, firstLsn, lastLsn, torn, cores } = reportOf(found, found, 0);
+  const { topology, completeEpoch, firstLsn, lastLsn, torn, cores, restoredFrom } = reportOf(found, found, 0);
   const segments = segmentStats(nodeStorage, path, found);
   const sizeOf = (files: typeof segments): number => files.reduce((sum, file) => sum + file.bytes, 0);
   return {
@@ -118,7 +121,8 @@ export async function statLog(directory: string | URL): Promise<StatReport> {
     firstLsn,
     lastLsn,
     bytes: sizeOf(segments),
-    checkpoints: 0,
+    checkpoints: listCheckpoints(nodeStorage, path),
+    ...(restoredFrom === undefined ? {} : { restoredFrom }),
     ...(torn === undefined ? {} : { torn }),
     cores: cores.map((c) => ({
       core: c.core,

@@ -215,7 +215,7 @@ export function endsFor({ endOffset, lastLsn, continued }: Footer, child: Segmen
 }
 
 /** A segment that another one continues: everything before the child's parentEnd is proven. */
-function readParent(file: StorageFile, header: SegmentHeader, child: SegmentHeader, found: Recovered): ChainSegment {
+export function readParent(file: StorageFile, header: SegmentHeader, child: SegmentHeader, found: Recovered): ChainSegment {
   if (header.salt !== child.parentSalt || header.topology !== child.topology || !Buffer.from(header.logId).equals(child.logId)) {
     throw corrupt(`segment ${header.number} is not the one that segment ${child.number} continues`, file.path, 48, child.parentLastLsn);
   }

@@ -189,6 +189,7 @@ export function reportOf(
     torn: cores.find((core) => core.torn !== undefined)?.torn,
     cores,
     repaired,
+    restoredFrom: found.origin === undefined ? undefined : Buffer.from(found.origin).toString("hex"),
     durationMs,
   };
 }

@@ -150,6 +150,9 @@ export const NEW_SUFFIX = ".new";
 /** What a repair took out of the log has this and a number behind its name; nothing looks at it. */
 export const REMOVED_SUFFIX = ".removed-";
 
+/** As long as it is there, a restore is under way, or was interrupted: the directory is no log. */
+export const RESTORING_NAME = "corewal.restoring";
+
 export function parseSegmentName(name: string): { chain: number; number: number } | undefined {
   const match = /^(\d{3})-(\d{10})\.wal$/.exec(name);
   return match === null ? undefined : { chain: Number(match[1]), number: Number(match[2]) };
@@ -160,7 +163,8 @@ export function isOurName(name: string): boolean {
   return (
     /^\d{3}-\d{10}\.wal(\.new|\.removed-\d+)?$/.test(name) ||
     /^checkpoint-\d{10}\.ckp(\.new)?$/.test(name) ||
-    /^corewal\.lock(\.|$)/.test(name)
+    /^corewal\.lock(\.|$)/.test(name) ||
+    name === RESTORING_NAME
   );
 }
 

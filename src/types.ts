@@ -242,6 +242,8 @@ export interface RecoveryReport {
   cores: CoreRecovery[];
   /** What was repaired first, as `onCorruption` says. */
   repaired: RepairReport | undefined;
+  /** Log id, in hexadecimal, of the log from which this one was restored; undefined if it was not. */
+  restoredFrom: string | undefined;
   /** How long recovery took, milliseconds. */
   durationMs: number;
 }

@@ -69,6 +69,24 @@ export function wholeNumber(flag: string, text: string | undefined, max: number 
   return value;
 }
 
+/** The same, 0 included. */
+export function countFrom0(flag: string, text: string | undefined): number | undefined {
+  return text === "0" ? 0 : wholeNumber(flag, text);
+}
+
+/** A flag's value as positions: one LSN, or one for each core. */
+export function lsnList(flag: string, text: string | undefined): number[] | undefined {
+  return text?.split(",").map((part) => countFrom0(flag, part)!);
+}
+
+/** A flag's value as a time, Unix time in milliseconds. */
+export function timeOf(flag: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Date.parse(text);
+  if (Number.isNaN(ms)) throw new UsageError(`${flag} ${text}: a time is like 2026-01-31T12:00:00Z, or milliseconds since 1970`);
+  return ms;
+}
+
 export function oneOf<T extends string>(flag: string, text: string | undefined, allowed: readonly T[]): T | undefined {
   if (text === undefined || allowed.includes(text as T)) return text as T | undefined;
   throw new UsageError(`${flag} is ${JSON.stringify(text)}: it must be ${allowed.join(", ").replace(/, ([^,]*)$/, " or $1")}`);

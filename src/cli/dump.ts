@@ -6,7 +6,7 @@ import { openLog } from "../index.js";
 import { nodeStorage } from "../storage/node.js";
 import type { Entry } from "../types.js";
 import { inspect } from "../verify.js";
-import { parse, UsageError, wholeNumber, type Command } from "./command.js";
+import { countFrom0, parse, timeOf, UsageError, wholeNumber, type Command } from "./command.js";
 import { formatFlags, formatHelp, printer, warnOfTear, type Printer } from "./entries.js";
 import { harmless, rangeOf } from "./format.js";
 import { complain, Output } from "./output.js";
@@ -45,7 +45,7 @@ async function run(argv: string[]): Promise<number> {
   const add = printer(parsed.flags);
   const core = countFrom0("--core", parsed.flags.core);
   const toEpoch = countFrom0("--to-epoch", parsed.flags["to-epoch"]);
-  const toTimeMs = timeOf(parsed.flags["to-time"]);
+  const toTimeMs = timeOf("--to-time", parsed.flags["to-time"]);
   if (parsed.flags["past-damage"] && (core ?? toEpoch ?? toTimeMs) !== undefined)
     throw new UsageError("--past-damage goes through all files: it cannot be limited by --core, --to-epoch or --to-time");
   if (parsed.flags["past-damage"]) return pastDamage(parsed.args[0]!, from ?? 1, to ?? Infinity, add);
@@ -83,18 +83,6 @@ async function run(argv: string[]): Promise<number> {
     await log.close();
   }
   return 0;
-}
-
-/** A flag's value as a whole number, 0 included. */
-function countFrom0(flag: string, text: string | undefined): number | undefined {
-  return text === "0" ? 0 : wholeNumber(flag, text);
-}
-
-function timeOf(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Date.parse(text);
-  if (Number.isNaN(ms)) throw new UsageError(`--to-time ${text}: a time is like 2026-01-31T12:00:00Z, or milliseconds since 1970`);
-  return ms;
 }
 
 async function pastDamage(directory: string, from: number, to: number, add: Printer): Promise<number> {

@@ -1,5 +1,7 @@
 // Figures and bytes for people: thousands, sizes, times, colours, and text that cannot play tricks on a terminal.
 
+import type { CheckpointInfo, Topology } from "../types.js";
+
 export const thousands = (n: number): string => Math.round(n).toLocaleString("en-US");
 
 const plural = (n: number, one: string, many: string): string => `${thousands(n)} ${n === 1 ? one : many}`;
@@ -54,6 +56,23 @@ export function table(rows: string[][], right: number[] = []): string[] {
       .trimEnd(),
   );
 }
+
+/** Checkpoints as `stat` and `checkpoint --list` show them. */
+export function checkpointTable(checkpoints: CheckpointInfo[], topology: Topology): string[] {
+  const rows = checkpoints.map((c) => [
+    String(c.number),
+    positionsOf(c.positions, topology),
+    positionsOf(c.endPositions, topology),
+    String(c.epoch),
+    size(c.bytes),
+    time(c.timestampMs),
+  ]);
+  return table([["checkpoint", "replayed behind LSN", "holds nothing behind", "epoch", "size", "made"], ...rows], [0, 3, 4]);
+}
+
+/** One LSN, or one for each core. */
+export const positionsOf = (positions: number[], topology: Topology): string =>
+  topology === "striped" ? String(positions[0] ?? 0) : `[${positions.join(", ")}]`;
 
 // Everything that a terminal could take for a command or that hides other text: C0, DEL, C1, directions, line separators.
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\\]/g;

@@ -4,13 +4,13 @@ import { basename } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { statLog, type StatReport } from "../inspect.js";
 import { parse, type Command } from "./command.js";
-import { counted, harmless, paintFor, size, table, thousands, time } from "./format.js";
+import { checkpointTable, counted, harmless, paintFor, size, table, thousands, time } from "./format.js";
 import { print } from "./output.js";
 
 const help = `Usage: corewal stat DIR [--json] [--watch]
 
-Shows the segments of a log with their sizes and ranges, whether it was closed properly, what is torn at its end,
-and which process holds it. Changes nothing.
+Shows the segments of a log with their sizes and ranges, its checkpoints, whether it was closed properly, what is torn at
+its end, and which process holds it. Changes nothing.
 
   --json    print the report as JSON
   --watch   again every second until Ctrl-C; with --json one object a line
@@ -69,7 +69,9 @@ function inWords(r: StatReport, rate: string | undefined): string {
   facts.push(["size", `${size(r.bytes)} in ${counted(r.segments.length, "segment")}`]);
   const complete = r.completeEpoch < 0 ? "none complete" : `complete up to ${r.completeEpoch}`;
   facts.push(["topology", `${r.topology}, term ${r.term}, epoch ${r.epoch}${r.topology === "per-core" ? `, ${complete}` : ""}`]);
-  if (r.checkpoints > 0) facts.push(["checkpoints", thousands(r.checkpoints)]);
+  if (r.firstLsn > 1 && r.topology === "striped") facts.push(["first LSN", `${r.firstLsn}: what was before has been dropped`]);
+  if (r.restoredFrom !== undefined) facts.push(["restored", `from log ${r.restoredFrom}`]);
+  facts.push(["checkpoints", r.checkpoints.length === 0 ? "none" : thousands(r.checkpoints.length)]);
   if (r.torn)
     facts.push([
       "torn tail",
@@ -77,6 +79,7 @@ function inWords(r: StatReport, rate: string | undefined): string {
     ]);
   const lines = facts.map(([name, value]) => `${paint.dim(name.padEnd(11))}  ${value}`);
   if (r.topology === "per-core") lines.push("", ...coreTable(r));
+  if (r.checkpoints.length > 0) lines.push("", ...checkpointTable(r.checkpoints, r.topology));
   if (r.segments.length > 0) lines.push("", ...segmentTable(r));
   return `${lines.join("\n")}\n`;
 }
