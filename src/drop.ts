@@ -42,8 +42,10 @@ export interface DropOwner {
   check(): void;
   /** An inline flusher's step. */
   pump?: (() => Promise<void>) | undefined;
-  /** A file that is no longer part of the log: removes it, or keeps it as a spare. */
+  /** A file that is no longer part of the log: removes it, or gives it a spare's name. */
   discard(path: string): void;
+  /** … and those names are durable. */
+  discarded(): void;
 }
 
 /** What must stay, whatever is asked for. */
@@ -170,7 +172,10 @@ export class Dropper {
       bytes += sizeOf(storage, path);
       this.owner.discard(path);
     }
-    if (numbers.length > 0) storage.syncDirectory(directory);
+    if (numbers.length > 0) {
+      storage.syncDirectory(directory);
+      this.owner.discarded();
+    }
     return { segments: numbers.length, bytes };
   }
 }

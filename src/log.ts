@@ -23,6 +23,7 @@ import { openReadOnly, PUMP, type ReadOnlyEnvironment } from "./read-only.js";
 import { rebuild, type RepairReport } from "./rebuild.js";
 import { chainOf, identitiesAfter, recoverLog, reportOf, requireTopology, type Decision, type RecoveredLog } from "./recover.js";
 import { requireDurableNames, requireRuntime, warnOfWeakness } from "./runtime.js";
+import { removeUnfinished } from "./spares.js";
 import { nodeStorage } from "./storage/node.js";
 import type { Log, LogHandle, Topology, Writer, WriterOptions } from "./types.js";
 import { StripeWriter } from "./writer.js";
@@ -109,7 +110,7 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
   const since = performance.now();
   const { storage } = environment;
   const nowNs = toNs(environment.now());
-  const { frameAlign, segmentBytes, stripes } = options;
+  const { frameAlign, segmentBytes, spareSegments, stripes } = options;
   let topology!: Topology;
   let geometry!: Geometry;
   let identify!: Decision["identity"];
@@ -121,7 +122,8 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
       topology === "striped" ? logGeometry(stripes, options.ringBytes, frameBytes) : logGeometry(1, options.ringBytes, frameBytes, stripes);
     requireMemory(options, geometry.totalBytes);
     const logId = found.logId ?? environment.randomBytes(16);
-    identify = identitiesAfter(found, { directory, logId, topology, frameAlign, segmentBytes });
+    identify = identitiesAfter(found, { directory, logId, topology, frameAlign, segmentBytes, spares: spareSegments > 0 });
+    removeUnfinished(storage, directory, spareSegments);
     return { identity: identify, salt: () => randomSalt(environment), nowNs };
   };
   const recover = (): RecoveredLog => recoverLog(storage, directory, "write", decide);

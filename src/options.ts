@@ -74,6 +74,11 @@ export interface LogOptions {
   /** When old segments are dropped without being asked for. Default: never. */
   retention?: RetentionOptions;
   /**
+   * So many segment files that were dropped are kept, filled with zeros, and the next segments are written into them: that
+   * costs an append less than a new file. Each takes segmentBytes on the disk. Default 2; 0 to 64, 0 removes all.
+   */
+  spareSegments?: number;
+  /**
    * Frames begin at multiples of this many bytes, a power of two. The disk's sector size (4096) guards against neighbours
    * damaged by an interrupted overwrite. Default 64; 64 to 65,536, at most segmentBytes / 16.
    */
@@ -204,6 +209,7 @@ const NAMES = new Set<string>([
   "onCorruption",
   "checkpoints",
   "retention",
+  "spareSegments",
   "frameAlign",
 ] satisfies (keyof LogOptions)[]);
 
@@ -263,6 +269,7 @@ export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
     createIfMissing: choice("createIfMissing", o.createIfMissing, true, [true, false]),
     checkpoints: resolveCheckpoints(o.checkpoints),
     retention: resolveRetention(o.retention),
+    spareSegments: number("spareSegments", o.spareSegments, 2, 0, 64),
     frameAlign: number("frameAlign", o.frameAlign, 64, 64, 65_536, "power of two"),
   };
   if (resolved.readOnly && resolved.onCorruption !== "fail")

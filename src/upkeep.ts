@@ -12,6 +12,7 @@ import { randomSalt, toNs } from "./flusher.js";
 import type { ResolvedOptions } from "./options.js";
 import type { ChainReader } from "./read.js";
 import { lsnVector } from "./positions.js";
+import { Spares } from "./spares.js";
 import { logStats } from "./stats.js";
 import type { CheckpointInfo, CheckpointState, DropReport, LogStats, Position, Topology } from "./types.js";
 import { KeepAlive } from "./wait.js";
@@ -28,7 +29,7 @@ export const NOTHING_DONE: Readonly<LogStats["upkeep"]> = {
   lastFailure: undefined,
 };
 
-export interface UpkeepOwner extends Omit<DropOwner, "discard"> {
+export interface UpkeepOwner extends Omit<DropOwner, "discard" | "discarded"> {
   readonly topology: Topology;
   readonly options: ResolvedOptions;
   readonly logId: Uint8Array;
@@ -43,6 +44,7 @@ export class Upkeep {
   readonly checkpoints: CheckpointReading;
   private readonly making: Checkpointing;
   private readonly dropper: Dropper;
+  readonly spares: Spares;
   readonly figures: LogStats["upkeep"] = { ...NOTHING_DONE };
   private timer: ReturnType<typeof setInterval> | undefined;
   private busy = false;
@@ -72,7 +74,9 @@ export class Upkeep {
     this.checkpoints = new CheckpointReading(log);
     this.making = new Checkpointing(log, this.checkpoints, owner.options.checkpoints.keep);
     this.since = this.now();
-    this.dropper = new Dropper({ ...owner, discard: (path) => storage.remove(path) });
+    const { segmentBytes, spareSegments } = owner.options;
+    this.spares = new Spares({ storage, directory, bytes: segmentBytes, keep: spareSegments, failed: (error) => this.failed(error) });
+    this.dropper = new Dropper({ ...owner, discard: (path) => this.spares.discard(path), discarded: () => this.spares.discarded() });
   }
 
   /** Looks from time to time for what is due, if anything can ever be. Does not keep the process. */
@@ -85,6 +89,13 @@ export class Upkeep {
 
   stop(): void {
     clearInterval(this.timer);
+    this.spares.stop();
+  }
+
+  /** Nothing more is done, as if the process had been killed. For tests. */
+  abandon(): void {
+    clearInterval(this.timer);
+    this.spares.abandon();
   }
 
   /** Does what is due. What fails is told by stats(), and tried again when it is due again. For tests. */
@@ -92,12 +103,14 @@ export class Upkeep {
     if (this.busy) return Promise.resolve();
     this.busy = true;
     return this.work()
-      .catch((error: unknown) => {
-        if (codeOf(error) === "COREWAL_CLOSED") return;
-        this.figures.failures++;
-        this.figures.lastFailure = error instanceof Error ? error.message : String(error);
-      })
+      .catch((error: unknown) => this.failed(error))
       .finally(() => (this.busy = false));
+  }
+
+  private failed(error: unknown): void {
+    if (codeOf(error) === "COREWAL_CLOSED") return;
+    this.figures.failures++;
+    this.figures.lastFailure = error instanceof Error ? error.message : String(error);
   }
 
   private async work(): Promise<void> {

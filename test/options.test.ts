@@ -28,6 +28,7 @@ const NUMBERS: Partial<Record<keyof LogOptions, [number, number, "whole" | "powe
   queueBytes: [0, 1024 * MiB, "whole"],
   writerStallMs: [1, 60_000, "any"],
   exitTimeoutMs: [0, 600_000, "any"],
+  spareSegments: [0, 64, "whole"],
   frameAlign: [64, 65_536, "power of two"],
 };
 
@@ -64,6 +65,7 @@ const DEFAULTS: ResolvedOptions = {
   onCorruption: "fail",
   checkpoints: { keep: 2, state: undefined, everyMs: Infinity, everyBytes: Infinity, everyEntries: Infinity },
   retention: undefined,
+  spareSegments: 2,
   frameAlign: 64,
 };
 
