@@ -1,5 +1,5 @@
-// Checks the models of the doorbell, the durable wake-up, the wait for space and the guest (test/models/*.pml) in every
-// state, with Debian's `spin` and a C compiler. Each bug that a model can be made with must be found.
+// Checks the models of the doorbell, the durable wake-up, the wait for space, the guest, and of dropped segments that are
+// used again (test/models/*.pml) in every state, with Debian's `spin` and a C compiler. Each bug that a model can be made with must be found.
 //
 //   node scripts/models.mjs [--only MODEL]
 
@@ -18,6 +18,7 @@ const MODELS = [
   { name: "durable", sizes: [[]] },
   { name: "space", sizes: [[]] },
   { name: "guest", sizes: [[]] },
+  { name: "recycle", sizes: [[]] },
 ];
 /** Far more steps than any run of a model has without coming to a state that it was in before. */
 const DEPTH_MAX = 100_000;
