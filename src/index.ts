@@ -28,6 +28,7 @@ export type {
   Position,
   ReadOptions,
   RecoveryReport,
+  SealedSegment,
   SegmentStats,
   StateWriter,
   Topology,

@@ -2,6 +2,7 @@
 // what nobody needs any more. All of it is the opener's thread; the only thing on the append path is a new segment.
 
 import { CTL_EPOCH_DONE, CTL_EPOCH_LSN, LOG_EPOCH } from "../assembly/layout.js";
+import { Archiver } from "./archive.js";
 import { bankAddress, banksClaimed, banksOf, positionsOf } from "./banks.js";
 import { segmentPath } from "./chain.js";
 import { Checkpointing, CheckpointReading, listCheckpoints } from "./checkpoints.js";
@@ -25,6 +26,8 @@ export const NOTHING_DONE: Readonly<LogStats["upkeep"]> = {
   checkpoints: 0,
   droppedSegments: 0,
   droppedBytes: 0,
+  archived: 0,
+  archiveBacklog: 0,
   failures: 0,
   lastFailure: undefined,
 };
@@ -45,12 +48,13 @@ export class Upkeep {
   private readonly making: Checkpointing;
   private readonly dropper: Dropper;
   readonly spares: Spares;
+  readonly archiver: Archiver | undefined;
   readonly figures: LogStats["upkeep"] = { ...NOTHING_DONE };
   private timer: ReturnType<typeof setInterval> | undefined;
   private busy = false;
   /** At the last checkpoint, or at open. */
   private since: { ms: number; entries: number; bytes: number };
-  /** When the retention was looked at last. */
+  /** When the retention was looked at last, and how many segments had been begun and archived. */
   private retained = { begun: -1, ms: -Infinity };
 
   constructor(private readonly owner: UpkeepOwner) {
@@ -74,27 +78,31 @@ export class Upkeep {
     this.checkpoints = new CheckpointReading(log);
     this.making = new Checkpointing(log, this.checkpoints, owner.options.checkpoints.keep);
     this.since = this.now();
-    const { segmentBytes, spareSegments } = owner.options;
-    this.spares = new Spares({ storage, directory, bytes: segmentBytes, keep: spareSegments, failed: (error) => this.failed(error) });
+    const { segmentBytes, spareSegments, archive } = owner.options;
+    const failed = (error: unknown): void => this.failed(error);
+    if (archive !== undefined) this.archiver = new Archiver({ ...owner, archive, figures: this.figures, failed });
+    this.spares = new Spares({ storage, directory, bytes: segmentBytes, keep: spareSegments, failed });
     this.dropper = new Dropper({ ...owner, discard: (path) => this.spares.discard(path), discarded: () => this.spares.discarded() });
   }
 
   /** Looks from time to time for what is due, if anything can ever be. Does not keep the process. */
   start(): void {
-    const { retention, checkpoints } = this.owner.options;
-    if (retention === undefined && checkpoints.state === undefined) return;
+    const { retention, checkpoints, archive } = this.owner.options;
+    if (retention === undefined && checkpoints.state === undefined && archive === undefined) return;
     this.timer = setInterval(() => void this.tick(), TICK_MS);
     this.timer.unref();
   }
 
   stop(): void {
     clearInterval(this.timer);
+    this.archiver?.stop();
     this.spares.stop();
   }
 
   /** Nothing more is done, as if the process had been killed. For tests. */
   abandon(): void {
     clearInterval(this.timer);
+    this.archiver?.stop();
     this.spares.abandon();
   }
 
@@ -121,7 +129,9 @@ export class Upkeep {
       this.since = this.now();
       await this.checkpoint(state);
     }
-    const begun = logStats(this.owner.core, 0).segmentsBegun;
+    // Beside it: nobody knows how long an archive takes.
+    this.archiver?.tick();
+    const begun = logStats(this.owner.core, 0).segmentsBegun + this.figures.archived;
     if (begun === this.retained.begun && chance.now() - this.retained.ms < RETAIN_MS) return;
     this.retained = { begun, ms: chance.now() };
     await this.retain();
@@ -191,7 +201,8 @@ export class Upkeep {
 
   private limits(): Limits {
     const needed = this.making.needed();
-    return { first: needed ?? [], needsCheckpoint: needed !== undefined };
+    const keptFrom = (chain: number): number => this.archiver?.keptFrom(chain) ?? Infinity;
+    return { first: needed ?? [], needsCheckpoint: needed !== undefined, keptFrom };
   }
 
   /** Drops what the retention says, if a checkpoint holds it or the user wants it so. */

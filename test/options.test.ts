@@ -65,6 +65,7 @@ const DEFAULTS: ResolvedOptions = {
   onCorruption: "fail",
   checkpoints: { keep: 2, state: undefined, everyMs: Infinity, everyBytes: Infinity, everyEntries: Infinity },
   retention: undefined,
+  archive: undefined,
   spareSegments: 2,
   frameAlign: 64,
 };
