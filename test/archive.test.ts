@@ -2,7 +2,7 @@
 
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -11,6 +11,8 @@ import { ABANDON, openLogWith } from "../src/log.js";
 import type { OpenLog } from "../src/open-log.js";
 import { readFooter } from "../src/footer.js";
 import { parseSegmentName, readSegmentHeader, segmentName } from "../src/segment.js";
+import type { Storage } from "../src/storage.js";
+import { nodeStorage } from "../src/storage/node.js";
 import { mortalCore } from "./support/dead-thread.js";
 import { environment, openInline, WatchedStorage } from "./support/environment.js";
 import { endSoon, refused, until, within } from "./support/expect.js";
@@ -242,6 +244,71 @@ test("another log's archive is refused at open, and so are options that make no 
     await refused(open(directory, options), "COREWAL_INVALID_OPTION", words);
   await (await open(directory, { archive: { directory: archive } })).close();
 });
+
+test("a segment is final only when it says that the next one continues it", async () => {
+  const directory = freshPath("log");
+  const log = (await openInline(directory, { ...SMALL, archive: () => {} }, { manual: true })) as OpenLog;
+  fill(log, 1, 40);
+  const path = join(directory, segmentName(0, 1));
+  const whole = readFileSync(path);
+  writeFileSync(path, Buffer.from(whole).fill(0, whole.length - 64));
+  await archiveAll(log);
+  assert.is(log.stats().upkeep.archived, 0, "nothing behind it comes first");
+  writeFileSync(path, whole);
+  await archiveAll(log);
+  assert.is(log.stats().upkeep.archiveBacklog, 0);
+  assert.is(log.stats().upkeep.failures, 0);
+  await log.close();
+});
+
+test("a segment without entries stays as well until it is archived", async () => {
+  const directory = freshPath("log");
+  const archive = freshPath("archive");
+  const log = (await openInline(directory, { ...SMALL, archive: { directory: archive } }, { manual: true })) as OpenLog;
+  fill(log, 1, 20);
+  for (let round = 0; round < 4; round++) {
+    await archiveAll(log);
+    // Each makes a segment that says what is gone, and that nothing may be in.
+    await log.truncateBefore(round === 0 ? 18 : 20);
+  }
+  await archiveAll(log);
+  const numbers = [...segments(directory), ...segments(archive)].map((name) => parseSegmentName(name)!.number);
+  const last = Math.max(...numbers);
+  assert.ok(last > 2);
+  for (let number = 1; number <= last; number++) assert.ok(numbers.includes(number), `segment ${number} of ${last} is gone`);
+  await log.close();
+});
+
+for (const slow of [/^000-0000000001\.wal\.new$/, /^corewal\.archive\.new$/])
+  test(`a log that is closed while ${slow.source} is fsynced: nothing gets its name afterwards, since the log may be another process's`, async () => {
+    const directory = freshPath("log");
+    const archive = freshPath("archive");
+    let finish: (() => void) | undefined;
+    const storage: Storage = {
+      ...nodeStorage,
+      create: (path) => {
+        const file = nodeStorage.create(path);
+        if (slow.test(basename(path)) && !path.startsWith(directory + "/000")) {
+          file.syncLater = () => new Promise<void>((resolve) => (finish = resolve));
+        }
+        return file;
+      },
+    };
+    const log = (await openInline(directory, { ...SMALL, archive: { directory: archive } }, { storage, manual: true })) as OpenLog;
+    fill(log, 1, 40);
+    void log.upkeep.tick();
+    await until(() => finish !== undefined, "the fsync is under way");
+    await within(log.close());
+    finish!();
+    await within(log.upkeep.archiver!.idle());
+    assert.not.ok(readdirSync(directory).includes("corewal.archive"));
+    assert.ok(segments(archive).length <= 1);
+    if (slow.source.startsWith("^000")) assert.equal(segments(archive), []);
+    const again = (await openInline(directory, { ...SMALL, archive: { directory: archive } }, { manual: true })) as OpenLog;
+    await archiveAll(again);
+    assert.ok(again.stats().upkeep.archived > 1);
+    await again.close();
+  });
 
 test("the order: the copy is durable under its name before the cursor, and that before the segment goes", async () => {
   const directory = freshPath("log");
