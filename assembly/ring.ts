@@ -19,7 +19,6 @@ import {
   CTL_DEMAND,
   CTL_DOORBELL,
   CTL_ENTRY_SEED,
-  CTL_EPOCH_DONE,
   CTL_NEXT_LSN,
   CTL_RINGS,
   CTL_RING_BYTES,
@@ -39,7 +38,6 @@ import {
   LOG_CORES,
   LOG_EPOCH,
   LOG_OPEN,
-  MERGE_EPOCH,
   RING_EPOCH,
   RING_EXHAUSTED,
   RING_FULL,
@@ -102,10 +100,7 @@ function raise(at: usize, value: u32): void {
   }
 }
 
-/**
- * Takes a free stripe for thread `owner` (thread id + 1). Returns its number, or RING_NO_STRIPE. A core that nobody has
- * used before begins in the present epoch: no barrier has waited for it.
- */
+/** Takes a free stripe for thread `owner` (thread id + 1). Returns its number, or RING_NO_STRIPE. */
 export function ring_claim(owner: i32): i32 {
   assert(owner > 0);
   const stripes = load<u32>(BANK, CTL_STRIPES);
@@ -114,11 +109,6 @@ export function ring_claim(owner: i32): i32 {
     if (atomic.cmpxchg<i32>(block + STRIPE_OWNER, 0, owner) != 0) continue;
     // A new generation: whatever a former owner still holds is void.
     ring_revoke(s);
-    if (load<u32>(BANK, CTL_TIME_BYTES) && atomic.load<u32>(BANK, CTL_STRIPE_HIGH) == 0) {
-      const epoch = atomic.load<i64>(LOG_EPOCH);
-      store<i64>(BANK, epoch, MERGE_EPOCH);
-      atomic.store<i64>(BANK, epoch, CTL_EPOCH_DONE);
-    }
     raise(BANK + CTL_STRIPE_HIGH, s + 1);
     raise(LOG_CORES, load<u32>(BANK, CTL_CORE) + 1);
     return s;

@@ -86,7 +86,10 @@ export function embed({ edit, wasmFile, pointsFile } = {}) {
         return text(outputFiles[0].text);
       });
       if (edit) {
-        build.onLoad({ filter: /\/src\/.*\.ts$/ }, ({ path }) => ({ contents: edit(path, readFileSync(path, "utf8")), loader: "ts" }));
+        build.onLoad({ filter: /\/(src|test\/schedules)\/.*\.ts$/ }, ({ path }) => ({
+          contents: edit(path, readFileSync(path, "utf8")),
+          loader: "ts",
+        }));
       }
     },
   };

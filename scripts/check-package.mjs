@@ -8,7 +8,7 @@ import { formatMessage } from "publint/utils";
 import { root } from "./install.mjs";
 import { packedProject, typeConfigs } from "./pack.mjs";
 
-const TARBALL_BYTES_MAX = 225_000;
+const TARBALL_BYTES_MAX = 280_000;
 const faults = [];
 const { project, installed, tarball, manifest } = packedProject();
 

@@ -15,22 +15,29 @@ const ACCESS =
 const UNWATCHED = { from: 8192, bytes: 16384 };
 const BYTES = { i32: 4, i64: 8, v128: 16 };
 
+/** Exports one access, of an address and so many operands. 64-bit words cross as f64. */
+function hostFunction(name, instruction, operands, returns) {
+  const wide = instruction.startsWith("i64");
+  const type = wide ? "f64" : "i32";
+  const result = returns ? ` (result ${type})` : "";
+  const lines = [` (func $${name} (export "${name}") (param i32${` ${type}`.repeat(operands)})${result}`, "  local.get 0"];
+  for (let i = 1; i <= operands; i++) lines.push(`  local.get ${i}`, ...(wide ? ["  i64.trunc_f64_s"] : []));
+  return [...lines, `  ${instruction}`, ...(wide && returns ? ["  f64.convert_i64_s"] : []), " )\n"].join("\n");
+}
+
 /** What the test needs of the host's accesses: what src/ does with Atomics and typed arrays. */
-const HOST = ` (func $host_load (export "host_load") (param i32) (result i32)
-  local.get 0
-  i32.atomic.load
- )
- (func $host_store (export "host_store") (param i32 i32)
-  local.get 0
-  local.get 1
-  i32.atomic.store
- )
- (func $host_put (export "host_put") (param i32 i32)
-  local.get 0
-  local.get 1
-  i32.store
- )
-`;
+const HOST = [
+  hostFunction("host_load", "i32.atomic.load", 0, true),
+  hostFunction("host_store", "i32.atomic.store", 1, false),
+  hostFunction("host_exchange", "i32.atomic.rmw.xchg", 1, true),
+  hostFunction("host_notify", "memory.atomic.notify", 1, true),
+  hostFunction("host_put", "i32.store", 1, false),
+  hostFunction("host_load64", "i64.atomic.load", 0, true),
+  hostFunction("host_store64", "i64.atomic.store", 1, false),
+  hostFunction("host_cmpxchg64", "i64.atomic.rmw.cmpxchg", 2, true),
+  hostFunction("host_get64", "i64.load", 0, true),
+  hostFunction("host_put64", "i64.store", 1, false),
+].join("");
 
 const IMPORTS = ` (import "schedule" "point" (func $point (param i32 i32)))
  (import "schedule" "atomic" (func $atomic (param i32 i32 i32)))

@@ -1,5 +1,6 @@
-// Checks the models of the doorbell, the durable wake-up, the wait for space, the guest, and of dropped segments that are
-// used again (test/models/*.pml) in every state, with Debian's `spin` and a C compiler. Each bug that a model can be made with must be found.
+// Checks the models of the doorbell, the durable wake-up, the wait for space, the guest, the epochs, and of dropped segments
+// that are used again (test/models/*.pml) in every state, with Debian's `spin` and a C compiler. Each bug that a model can
+// be made with must be found.
 //
 //   node scripts/models.mjs [--only MODEL]
 
@@ -19,6 +20,27 @@ const MODELS = [
   { name: "space", sizes: [[]] },
   { name: "guest", sizes: [[]] },
   { name: "recycle", sizes: [[]] },
+  {
+    name: "epoch",
+    sizes: [
+      ["ALONE"],
+      ["ALONE", "CORE_ABOVE", "COPIED"],
+      ["ALONE", "ONE_WRITER", "ENTRIES=2"],
+      ["ONE_WRITER"],
+      ["DEATH", "ONE_WRITER", "COPIED"],
+      ["DEATH", "ONE_WRITER", "CORE_ABOVE"],
+      ["TIMES", "ENTRIES=2"],
+    ],
+    bugSizes: {
+      NEXT_TOO_EARLY: ["DEATH", "ONE_WRITER", "COPIED"],
+      NOT_CARRIED: ["DEATH", "ONE_WRITER", "COPIED"],
+      CLAIM_SETS_EPOCH: ["DEATH", "ONE_WRITER", "CORE_ABOVE"],
+      JOINED_UNRECORDED: ["DEATH", "ONE_WRITER", "COPIED"],
+      JOINED_LATE: ["DEATH", "ONE_WRITER", "COPIED"],
+      RESERVATION_KEPT: ["TIMES", "ENTRIES=2"],
+      OWN_TIME_ONLY: ["TIMES", "ENTRIES=2"],
+    },
+  },
 ];
 /** Far more steps than any run of a model has without coming to a state that it was in before. */
 const DEPTH_MAX = 100_000;

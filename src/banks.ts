@@ -132,6 +132,11 @@ export const bankAddress = ({ log }: Core, bank: number): number => bank * log.i
 /** Banks that a thread has ever owned a stripe of are below this one. */
 export const banksClaimed = ({ log }: Core): number => Atomics.load(log.i32, LOG_CORES >> 2);
 
+/** This is one of them. Whoever is the first to take a stripe of a bank readies the bank before he says so. */
+export function isClaimed(core: Core, bank: number): boolean {
+  return bank < banksClaimed(core) && Atomics.load(core.log.i32, (bankAddress(core, bank) + CTL_STRIPE_HIGH) >> 2) > 0;
+}
+
 export const isTimed = (core: Core): boolean => core.i32[CTL_TIME_BYTES >> 2] !== 0;
 
 function lsnAt(core: Core, bank: number, word: number): number {
@@ -151,10 +156,10 @@ export function stripeWord(core: Core, bank: number, stripe: number, word: numbe
   return (bankAddress(core, bank) + STRIPE_BLOCKS + stripe * STRIPE_BYTES + word) >> 2;
 }
 
-/** Bank and stripe of each stripe that has an owner, or of those of one owner. */
+/** Bank and stripe of each stripe that has an owner, or of those of one owner: also of one that ended while it claimed. */
 export function* ownedStripes(core: Core, owner?: number): Generator<{ bank: number; stripe: number }> {
   const stripes = core.log.i32[CTL_STRIPES >> 2]!;
-  for (let bank = 0; bank < banksClaimed(core); bank++) {
+  for (let bank = 0; bank < banksOf(core); bank++) {
     for (let stripe = 0; stripe < stripes; stripe++) {
       const found = Atomics.load(core.log.i32, stripeWord(core, bank, stripe, STRIPE_OWNER));
       if (owner === undefined ? found !== 0 : found === owner) yield { bank, stripe };

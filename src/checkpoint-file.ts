@@ -18,7 +18,7 @@ const KIND_CHECKPOINT = 2;
 const TOPOLOGIES: Topology[] = ["striped", "per-core"];
 const BLOCK_HEAD_BYTES = 8;
 /** Of the state in one block, at most. */
-export const BLOCK_BYTES_MAX = 65536;
+const BLOCK_BYTES_MAX = 65536;
 const POSITION_BYTES = 16;
 const TRAILER_MAGIC = "CWCHKPNT";
 const TRAILER_BYTES = 64;
@@ -46,7 +46,7 @@ export interface CheckpointFacts extends CheckpointHead {
 
 // --- names ----------------------------------------------------------------------------------------
 
-export function checkpointName(number: number): string {
+function checkpointName(number: number): string {
   return `checkpoint-${String(number).padStart(10, "0")}.ckp`;
 }
 

@@ -49,7 +49,7 @@ function warn(text: string): void {
   process.emitWarning(text, { type: "CorewalWarning", code: "COREWAL_CHECKPOINT" });
 }
 
-export function infoOf({ number, epoch, begin, end, bytes, createdNs, topology }: CheckpointFacts, directory: string): CheckpointInfo {
+function infoOf({ number, epoch, begin, end, bytes, createdNs, topology }: CheckpointFacts, directory: string): CheckpointInfo {
   return {
     number,
     epoch,
@@ -79,7 +79,7 @@ function unfit(facts: CheckpointFacts, log: CheckpointedLog): string | undefined
  * The newest checkpoint that is whole and fits the log, its state checked to the last byte; undefined if there is none and
  * the log is whole without. Throws COREWAL_CORRUPT if it is not, COREWAL_UNKNOWN_VERSION.
  */
-export function chooseCheckpoint(log: CheckpointedLog, passedOver: (text: string) => void = warn): CheckpointFacts | undefined {
+function chooseCheckpoint(log: CheckpointedLog, passedOver: (text: string) => void = warn): CheckpointFacts | undefined {
   const { storage, directory } = log;
   const numbers = checkpointNumbers(storage, directory);
   for (const number of numbers) {

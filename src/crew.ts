@@ -14,7 +14,7 @@ import {
   SLEEP_IDLE,
   SLEEP_TIMED,
 } from "../assembly/layout.js";
-import { banksClaimed } from "./banks.js";
+import { banksClaimed, isClaimed } from "./banks.js";
 import type { Core } from "./core.js";
 import type { Flusher, Rest } from "./flusher.js";
 
@@ -23,7 +23,7 @@ const AGAIN: Rest = { ms: 0, sleep: SLEEP_TIMED };
 const DRAINED: Rest = { ms: 1, sleep: SLEEP_TIMED };
 
 export class Crew {
-  private readonly flushers: Flusher[] = [];
+  private readonly flushers = new Map<number, Flusher>();
   private drained = false;
   private closed = false;
 
@@ -47,7 +47,7 @@ export class Crew {
     // First: who takes a core after this can publish nothing, and needs no flusher.
     if (closing) core.x.log_close();
     this.hire();
-    const rest = together(this.flushers.map((flusher) => flusher.step()));
+    const rest = together([...this.flushers.values()].map((flusher) => flusher.step()));
     if (!closing || rest.ms === 0 || this.done) return rest;
     return this.close() ? { ms: Infinity, sleep: SLEEP_IDLE } : DRAINED;
   }
@@ -55,19 +55,24 @@ export class Crew {
   /** How long nothing has to be done, as it looks now. Flushers may know of the end before this thread has seen it. */
   rest(): Rest {
     if (this.isClosing() && !this.done) return this.drained ? DRAINED : AGAIN;
-    return together(this.flushers.map((flusher) => flusher.rest()));
+    return together([...this.flushers.values()].map((flusher) => flusher.rest()));
   }
 
   private isClosing(): boolean {
     return Atomics.load(this.core.log.i32, CTL_COMMAND >> 2) === COMMAND_CLOSE;
   }
 
-  private get next(): number {
-    return this.pump + this.flushers.length * this.core.log.i32[LOG_PUMPS >> 2]!;
+  /** A bank that was claimed and has no flusher yet. */
+  private missing(): number | undefined {
+    const { core, flushers } = this;
+    const claimed = banksClaimed(core);
+    for (let bank = this.pump; bank < claimed; bank += core.log.i32[LOG_PUMPS >> 2]!)
+      if (!flushers.has(bank) && isClaimed(core, bank)) return bank;
+    return undefined;
   }
 
   private hire(): void {
-    while (this.next < banksClaimed(this.core)) this.flushers.push(this.make(this.next));
+    for (let bank: number | undefined; (bank = this.missing()) !== undefined;) this.flushers.set(bank, this.make(bank));
   }
 
   /** Everything of this thread's chains is on the disk. When that is so for all chains, they are sealed; else false. */
@@ -78,7 +83,7 @@ export class Crew {
     if (!this.drained) Atomics.add(i32, LOG_DRAINED_PUMPS >> 2, 1);
     this.drained = true;
     if (Atomics.load(i32, LOG_DRAINED_PUMPS >> 2) < pumps) return false;
-    for (const flusher of flushers) flusher.close();
+    for (const flusher of flushers.values()) flusher.close();
     if (!this.done && Atomics.add(i32, LOG_CLOSED_PUMPS >> 2, 1) + 1 === pumps) core.x.log_set_state(LOG_CLOSED);
     this.closed = true;
     return true;
@@ -92,7 +97,7 @@ export class Crew {
     const { i32 } = this.core;
     Atomics.store(i32, CTL_SLEEP >> 2, rest.sleep);
     const again = this.rest();
-    if (again.ms > 0 && again.sleep === rest.sleep && this.next >= banksClaimed(this.core)) return true;
+    if (again.ms > 0 && again.sleep === rest.sleep && this.missing() === undefined) return true;
     this.wake();
     return false;
   }
@@ -111,11 +116,11 @@ export class Crew {
 
   /** The opener has the first core. */
   openToGuest(rest: Rest): void {
-    if (this.pump === 0) this.flushers[0]?.openToGuest(rest);
+    if (this.pump === 0) this.flushers.get(0)?.openToGuest(rest);
   }
 
   shutToGuest(): void {
-    if (this.pump === 0) this.flushers[0]?.shutToGuest();
+    if (this.pump === 0) this.flushers.get(0)?.shutToGuest();
   }
 }
 

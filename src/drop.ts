@@ -8,7 +8,7 @@
 // A crash between 2 and 3 leaves files below the floor, which nobody looks at; the next open for writing removes them.
 
 import { DROP_ASKED, DROP_DONE, DROP_FLOOR, DROP_LSN, DROP_NEEDS, DROP_RESULT, LOG_BARRIER_WAKE } from "../assembly/layout.js";
-import { bankAddress, banksClaimed, banksOf, ringDoorbells } from "./banks.js";
+import { bankAddress, banksOf, isClaimed, ringDoorbells } from "./banks.js";
 import { continueChain, segmentPath, type ChainIdentity } from "./chain.js";
 import type { Core } from "./core.js";
 import { randomSalt, toNs, type Chance } from "./flusher.js";
@@ -120,7 +120,7 @@ export class Dropper {
     const core = owner.core.at(bankAddress(owner.core, chain));
     const { i32, i64 } = core;
     // A core that no thread has taken since the log was opened has no flusher.
-    const stripe = chain < banksClaimed(core) ? -1 : core.x.ring_claim(owner.owner);
+    const stripe = isClaimed(core, chain) ? -1 : core.x.ring_claim(owner.owner);
     try {
       i64[DROP_FLOOR >> 3] = BigInt(floor);
       i64[DROP_LSN >> 3] = BigInt(lsn);

@@ -4,7 +4,7 @@
 // carries it to its end if the thread that began it is gone.
 
 import { CTL_EPOCH_DONE, LOG_BARRIER_WAKE, LOG_COMPLETE, LOG_EPOCH, LOG_RECORDED } from "../assembly/layout.js";
-import { bankAddress, banksClaimed, ringDoorbells } from "./banks.js";
+import { bankAddress, banksClaimed, isClaimed, ringDoorbells } from "./banks.js";
 import type { Core } from "./core.js";
 import { wordChange } from "./wait.js";
 
@@ -49,7 +49,7 @@ async function barrier(owner: BarrierOwner, epoch: number): Promise<void> {
 
 function haveBegun(core: Core, epoch: bigint): boolean {
   for (let bank = 0; bank < banksClaimed(core); bank++)
-    if (Atomics.load(core.log.i64, (bankAddress(core, bank) + CTL_EPOCH_DONE) >> 3) < epoch) return false;
+    if (isClaimed(core, bank) && Atomics.load(core.log.i64, (bankAddress(core, bank) + CTL_EPOCH_DONE) >> 3) < epoch) return false;
   return true;
 }
 

@@ -43,9 +43,11 @@ export type ErrorCode =
   | "COREWAL_OUTCOME_UNKNOWN"
   /** The log stopped after a failure, which is the `cause`; this call wrote nothing. Entries up to `lsn` are durable. */
   | "COREWAL_POISONED"
-  /** The log was opened with `readOnly`. */
+  /** What was asked for has been dropped from the beginning of the log, or lies outside of what can be restored: the message says what there is. */
   | "COREWAL_OUT_OF_WINDOW"
+  /** The process that writes dropped what this reader, in another one, came to next: open the log again. */
   | "COREWAL_READER_LAPPED"
+  /** The log was opened with `readOnly`. */
   | "COREWAL_READ_ONLY"
   /** The writer stalled for longer than `writerStallMs` and lost its stripe; the entry was not written. Attach again. */
   | "COREWAL_REVOKED"

@@ -229,6 +229,7 @@ export class Flusher {
     if (this.rest().ms > 0) return false;
     const closing = this.isClosing();
     if (closing && !this.fenced) this.fence();
+    this.joinEpoch();
     const epochDue = this.epochDue();
     if (epochDue) this.lookForLate();
     if (this.flush()) return true;
@@ -269,8 +270,6 @@ export class Flusher {
   private flush(): boolean {
     const { core, start } = this;
     if (this.waitsForFirst()) return false;
-    // A core that was taken after a barrier begins in the new epoch; the segment that recovery made in its chain did not.
-    if (this.tailIsOurs && this.durableEpoch < epochOf(core)) this.record(epochOf(core));
     const taken = fill(core, start);
     if (taken === undefined) {
       this.waitForPending(wasPending(core));
@@ -333,6 +332,18 @@ export class Flusher {
     return Atomics.load(this.core.log.i64, LOG_EPOCH >> 3) > this.core.i64[MERGE_EPOCH >> 3]!;
   }
 
+  /**
+   * No barrier waited for a core that nobody had taken, so nothing of an epoch before the last one recorded can come from
+   * it. Its flusher finds that out: it may be there while the core is being taken, since one above it was taken before.
+   */
+  private joinEpoch(): void {
+    const epoch = Number(Atomics.load(this.core.log.i64, LOG_RECORDED >> 3));
+    if (epoch <= epochOf(this.core)) return;
+    // The segment that recovery made in its chain is of an earlier one.
+    if (this.tailIsOurs) this.record(epoch);
+    this.begun(epoch);
+  }
+
   /** Who was seen not to be pending after the epoch changed stamps the new one from then on. */
   private lookForLate(): void {
     const { core } = this;
@@ -353,12 +364,17 @@ export class Flusher {
     const epoch = epochOf(core) + 1;
     // A chain that this open has not written to yet has nothing to separate.
     if (this.tailIsOurs) this.record(epoch);
+    this.begun(epoch);
+    return true;
+  }
+
+  private begun(epoch: number): void {
+    const { core } = this;
     this.late = this.barrierLsn = this.stalled = undefined;
     core.i64[MERGE_EPOCH >> 3] = BigInt(epoch);
     core.i64[CTL_EPOCH_LSN >> 3] = BigInt(nextToDrain(core) - 1);
     Atomics.store(core.i64, CTL_EPOCH_DONE >> 3, BigInt(epoch));
     core.x.log_barrier_wake();
-    return true;
   }
 
   /** The first chain speaks for the log: it has to know, after a crash, which epochs are complete and which chains there are. */

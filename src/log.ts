@@ -206,6 +206,7 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
     chance: environment,
     report,
     lock,
+    reopen: () => openLocked(directory, options, environment, lock),
     guest,
     opened,
     clock,

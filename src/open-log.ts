@@ -2,16 +2,18 @@
 
 import { threadId, type Worker } from "node:worker_threads";
 import { COMMAND_CLOSE, CTL_COMMAND, CTL_STATE, LOG_CLOSED, LOG_OPEN, LOG_POISONED, RING_NOT_OPEN } from "../assembly/layout.js";
-import { bankAddress, banksClaimed, banksOf, durableOf, ownedStripes, positionsOf, ringDoorbells, ringDoorbellsAlways } from "./banks.js";
+import { bankAddress, banksOf, durableOf, isClaimed, ownedStripes, positionsOf, ringDoorbells, ringDoorbellsAlways } from "./banks.js";
 import { segmentPath, type ChainIdentity } from "./chain.js";
 import type { ClockStart } from "./clock.js";
 import type { Core } from "./core.js";
+import { cutLog, requireCut } from "./cut.js";
 import type { InlineDrive } from "./drive.js";
 import { CorewalError, fromSystem } from "./errors.js";
 import type { Chance } from "./flusher.js";
 import { seal } from "./footer.js";
 import type { Guest } from "./guest.js";
 import type { ResolvedOptions } from "./options.js";
+import { lsnVector } from "./positions.js";
 import { threadEnd, uncaught, workerStart, type StartedWorker } from "./process-hooks.js";
 import type { Clock } from "./producer.js";
 import { ChainReader } from "./read.js";
@@ -63,6 +65,8 @@ interface Parts {
   chance: Chance;
   report: RecoveryReport;
   lock: { release(): void };
+  /** The same log once more, under the same lock, after everything of this one has ended. */
+  reopen: () => Promise<Log>;
   guest: Guest | undefined;
   opened: ClockStart;
   clock: Clock;
@@ -204,11 +208,29 @@ export class OpenLog extends StripeWriter implements Log {
     return { ...logStats(this.parts.core, this.parts.options.stripes), upkeep: { ...this.upkeep.figures } };
   }
 
+  /** Everything of this log ends, but for its lock; then it is cut, and opened again. */
+  async truncateAfter(where: number | Position | number[]): Promise<Log> {
+    const { storage, directory, chance, topology, lock, reopen } = this.parts;
+    const wanted = lsnVector(where, topology, "truncateAfter", 0);
+    if (this.shut !== undefined) throw this.refusal(RING_NOT_OPEN);
+    await this.sync();
+    const needsCheckpoint = this.upkeep.needsCheckpoint();
+    requireCut({ storage, directory, topology, needsCheckpoint }, this.upkeep.bounds(), wanted);
+    try {
+      await (this.shut ??= this.closeAll(false));
+      cutLog(storage, directory, wanted, chance);
+      return await reopen();
+    } catch (error) {
+      lock.release();
+      throw fromSystem(error, "cutting the log", directory);
+    }
+  }
+
   override close(): Promise<void> {
     return (this.shut ??= this.closeAll());
   }
 
-  private async closeAll(): Promise<void> {
+  private async closeAll(unlock = true): Promise<void> {
     this.upkeep.stop();
     const { core, workers } = this.parts;
     const { x, log } = core;
@@ -227,7 +249,7 @@ export class OpenLog extends StripeWriter implements Log {
       this.sealRetired();
     } finally {
       awake.close();
-      this.letGo();
+      this.letGo(unlock);
     }
   }
 
@@ -235,7 +257,7 @@ export class OpenLog extends StripeWriter implements Log {
   private sealRetired(): void {
     const { core, found, storage, directory } = this.parts;
     for (const { chain, segments, copied } of found.chains) {
-      if (chain < banksClaimed(core) || copied === undefined) continue;
+      if (isClaimed(core, chain) || copied === undefined) continue;
       const { header, endOffset, summary } = segments.at(-1)!;
       const path = segmentPath(directory, header);
       try {
@@ -258,12 +280,12 @@ export class OpenLog extends StripeWriter implements Log {
   }
 
   /** Everything in this thread that belongs to the log. */
-  private letGo(): void {
+  private letGo(unlock = true): void {
     for (const off of this.unhook) off();
     localLogs.delete(this.parts.id);
     this.end();
     this.parts.guest?.close();
-    this.parts.lock.release();
+    if (unlock) this.parts.lock.release();
   }
 
   /** The process ends without close(): what was accepted is flushed, as long as it may take. */

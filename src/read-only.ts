@@ -218,6 +218,9 @@ class ReadOnlyLog implements Log {
   truncateBefore(): Promise<DropReport> {
     return Promise.reject(this.refuse());
   }
+  truncateAfter(): Promise<Log> {
+    return Promise.reject(this.refuse());
+  }
   core(number: number): LogCore {
     return this.reading.core(number);
   }

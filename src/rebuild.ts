@@ -243,7 +243,7 @@ function keepEntries({ core, at, header: h }: SavedEntries, next: NewSegment | u
   return facts.userEntries;
 }
 
-function headersChecksum(core: Core, from: number, to: number): number {
+export function headersChecksum(core: Core, from: number, to: number): number {
   let register = -1;
   for (let p = from; p < to; p += bodyBytesOf(core.view.getUint32(p + ENTRY_PAYLOAD_BYTES, true)))
     register = core.x.crc32c_update(register, p, ENTRY_HEADER_BYTES);
@@ -379,7 +379,7 @@ class NewSegment {
 const PIECE_BYTES = 1024 * 1024;
 
 /** After a failed fsync the cache may show what the disk does not hold: what is to count from now on is written once more. */
-function writeAgain(storage: Storage, path: string, { header, endOffset }: ChainSegment): void {
+export function writeAgain(storage: Storage, path: string, { header, endOffset }: ChainSegment): void {
   const file = storage.open(path, "write");
   try {
     const piece = new Uint8Array(PIECE_BYTES);

@@ -29,9 +29,9 @@ export interface Fault {
   lsn: number;
   /**
    * What is wrong: the `chain` of segments, its end or all of it, a segment's `header`, its `version` (not known here: nothing was
-   * judged), a `frame`, a `footer`, or `io`: the system refused to read.
+   * judged), a `frame`, a `footer`, a `checkpoint`, or `io`: the system refused to read.
    */
-  kind: "chain" | "header" | "version" | "frame" | "footer" | "io";
+  kind: "chain" | "header" | "version" | "frame" | "footer" | "checkpoint" | "io";
   /** For people. */
   message: string;
 }

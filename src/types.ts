@@ -376,6 +376,7 @@ export interface Position {
 /**
  * What {@link Log.checkpoint} calls to get the state. It may be called again for the next checkpoint.
  *
+ * @param checkpoint what is asked for, and where it goes
  * @example
  * const state: CheckpointState = async ({ write }) => {
  *   for (const line of ["a=1", "b=2"]) await write(`${line}\n`);
@@ -400,8 +401,9 @@ export interface StateWriter {
   /** The same for each core: element i is core i's. In a striped log one element. */
   readonly positions: number[];
   /**
-   * More of the state. The bytes are the caller's again when the promise resolves.
+   * More of the state. The bytes are the caller's again when the promise resolves. It may be passed on by itself.
    *
+   * @param bytes a piece of it, in order
    * @throws As a rejection. CorewalError COREWAL_DISK_FULL, COREWAL_IO and what else writing can end with: then let it end
    *   the function, too; COREWAL_CLOSED when the function has ended. TypeError COREWAL_INVALID_INPUT
    * @example
@@ -410,7 +412,7 @@ export interface StateWriter {
    *   await write(new Uint8Array([1, 2, 3]));
    * });
    */
-  write(bytes: Bytes): Promise<void>;
+  readonly write: (bytes: Bytes) => Promise<void>;
 }
 
 /**
@@ -953,6 +955,26 @@ export interface Log extends Writer {
    * console.log(`${segments} segments dropped; the log begins with LSN ${log.firstLsn}`);
    */
   truncateBefore(where: number | Position | number[]): Promise<DropReport>;
+  /**
+   * Cuts the end off, as a follower in Raft does with entries that its leader does not have. Everything that was accepted is
+   * written, this log and all its writers are closed, whatever is behind these places ceases to exist, and the log is opened
+   * again, with the same options, under a new term: with the log that it resolves with one goes on. Writers in other threads
+   * have ended with COREWAL_CLOSED, and attach anew by the new handle. Checkpoints that hold something of what is cut are
+   * removed. Afterwards those LSNs are given again, with a higher term. In a per-core log chains are cut one after the other:
+   * after a crash in between, call it again.
+   *
+   * @param where the last LSN to keep, 0 for none; in a per-core log core and LSN, or an LSN for each core: those that are not named stay
+   * @returns the log, open again
+   * @throws As a rejection. RangeError COREWAL_INVALID_INPUT if the log does not go so far, CorewalError
+   *   COREWAL_OUT_OF_WINDOW if it begins later, or if no checkpoint would be left of a log that needs one; COREWAL_TOPOLOGY,
+   *   COREWAL_CLOSED, COREWAL_POISONED, COREWAL_READ_ONLY: then nothing was changed. COREWAL_IO: the log is closed, open it again
+   * @example
+   * await log.appendBatch(["kept", "not agreed upon"]);
+   * const agreed = await log.truncateAfter(log.lastLsn - 1);
+   * await agreed.append("what the leader says");
+   * await agreed.close();
+   */
+  truncateAfter(where: number | Position | number[]): Promise<Log>;
   /** What was found when the log was opened. */
   readonly recovery: RecoveryReport;
   /**

@@ -3,10 +3,11 @@
 
 import { CTL_EPOCH_DONE, CTL_EPOCH_LSN, LOG_EPOCH } from "../assembly/layout.js";
 import { Archiver } from "./archive.js";
-import { bankAddress, banksClaimed, banksOf, positionsOf } from "./banks.js";
+import { bankAddress, banksOf, isClaimed, positionsOf } from "./banks.js";
 import { segmentPath } from "./chain.js";
 import { Checkpointing, CheckpointReading, listCheckpoints } from "./checkpoints.js";
 import type { Core } from "./core.js";
+import type { Bounds } from "./cut.js";
 import { Dropper, sizeOf, type DropOwner, type Limits } from "./drop.js";
 import { codeOf } from "./errors.js";
 import { randomSalt, toNs } from "./flusher.js";
@@ -40,7 +41,7 @@ export interface UpkeepOwner extends Omit<DropOwner, "discard" | "discarded"> {
   advanceEpoch(): Promise<number>;
   durable(positions: number[]): Promise<void>;
   /** Last LSN given out in a chain. */
-  lastLsn(chain: number): number;
+  lastLsn: (chain: number) => number;
 }
 
 export class Upkeep {
@@ -64,11 +65,8 @@ export class Upkeep {
       directory,
       topology,
       logId,
-      needsCheckpoint: () => owner.readers.some((reader) => reader.segments().at(-1)?.header.needsCheckpoint === true),
-      bounds: () =>
-        owner.readers
-          .filter((reader) => reader.segments().length > 0)
-          .map((reader) => ({ chain: reader.chain, firstLsn: reader.firstLsn, lastLsn: owner.lastLsn(reader.chain) })),
+      needsCheckpoint: () => this.needsCheckpoint(),
+      bounds: () => this.bounds(),
       cut: () => this.cut(),
       positions: () => this.positions(),
       durable: (positions: number[]) => owner.durable(positions.slice(0, banksOf(core))),
@@ -83,6 +81,18 @@ export class Upkeep {
     if (archive !== undefined) this.archiver = new Archiver({ ...owner, archive, figures: this.figures, failed });
     this.spares = new Spares({ storage, directory, bytes: segmentBytes, keep: spareSegments, failed });
     this.dropper = new Dropper({ ...owner, discard: (path) => this.spares.discard(path), discarded: () => this.spares.discarded() });
+  }
+
+  /** What was dropped is held by a checkpoint only. */
+  needsCheckpoint(): boolean {
+    return this.owner.readers.some((reader) => reader.segments().at(-1)?.header.needsCheckpoint === true);
+  }
+
+  /** Where each chain that has a segment begins and ends. */
+  bounds(): Bounds[] {
+    const { readers, lastLsn } = this.owner;
+    const there = readers.filter((reader) => reader.segments().length > 0);
+    return there.map(({ chain, firstLsn }) => ({ chain, firstLsn, lastLsn: lastLsn(chain) }));
   }
 
   /** Looks from time to time for what is due, if anything can ever be. Does not keep the process. */
@@ -164,11 +174,10 @@ export class Upkeep {
     for (;;) {
       const epoch = await this.owner.advanceEpoch();
       const positions = this.positions();
-      const claimed = banksClaimed(core);
-      for (let bank = 0; bank < claimed; bank++) positions[bank] = wordOf(core, bank, CTL_EPOCH_LSN);
-      const banks = Array.from({ length: claimed }, (_, bank) => wordOf(core, bank, CTL_EPOCH_DONE));
-      if (Number(Atomics.load(core.log.i64, LOG_EPOCH >> 3)) === epoch && banks.every((begun) => begun === epoch))
-        return { epoch, positions };
+      const banks = Array.from({ length: banksOf(core) }, (_, bank) => bank).filter((bank) => isClaimed(core, bank));
+      for (const bank of banks) positions[bank] = wordOf(core, bank, CTL_EPOCH_LSN);
+      const begun = banks.every((bank) => wordOf(core, bank, CTL_EPOCH_DONE) === epoch);
+      if (begun && Number(Atomics.load(core.log.i64, LOG_EPOCH >> 3)) === epoch) return { epoch, positions };
     }
   }
 

@@ -1,8 +1,9 @@
 // Reads every byte that matters of every segment and names each fault. Changes nothing.
 
+import { checkCheckpoint, checkpointNumbers, checkpointPath } from "./checkpoint-file.js";
 import { directoryPath } from "./directory.js";
 import { decodeEntries, decodeLost } from "./entry.js";
-import { CorewalError, fromSystem } from "./errors.js";
+import { codeOf, fromSystem, type CorewalError } from "./errors.js";
 import { isLive, recoverForReading, requireLog } from "./read-only.js";
 import { rangeIn } from "./rebuild.js";
 import type { RecoveredLog } from "./recover.js";
@@ -42,6 +43,8 @@ export interface VerifyReport {
   lastLsn: number;
   /** Of all segment files. */
   bytes: number;
+  /** Checkpoints that are whole. */
+  checkpoints: number;
   /** Core by core, in the order of LSNs; empty if all is well. */
   faults: Fault[];
   /** What an earlier repair has recorded as lost: no fault any more, but no entries either. */
@@ -109,6 +112,23 @@ export function verifyLog(directory: string | URL, options?: VerifyOptions): Pro
   return verifyLogOn(nodeStorage, directory, options);
 }
 
+/** Checkpoints that are not as they were written, newest first. */
+function checkpointFaults(storage: Storage, directory: string): Fault[] {
+  return checkpointNumbers(storage, directory).flatMap((number) => {
+    const path = checkpointPath(directory, number);
+    try {
+      checkCheckpoint(storage, directory, number, true);
+      return [];
+    } catch (error) {
+      // It may have been the oldest, and another process may have made a newer one.
+      if (codeOf(error) === "ENOENT") return [];
+      const { code, offset = 0, message } = fromSystem(error, "reading the checkpoint", path) as CorewalError;
+      const kind = code === "COREWAL_CORRUPT" ? "checkpoint" : code === "COREWAL_UNKNOWN_VERSION" ? "version" : "io";
+      return [faultAt(0, path, offset, 0, kind, message.split(` (${path}`, 1)[0]!)];
+    }
+  });
+}
+
 /** A log as opening sees it, or why it refuses, and what is left of it in any case. */
 export function inspect(
   storage: Storage,
@@ -154,6 +174,7 @@ export async function verifyLogOn(storage: Storage, directory: string | URL, { o
     firstLsn: 1,
     lastLsn: 0,
     bytes: salvage.found.bytes,
+    checkpoints: 0,
     faults: [],
     lost: [],
     cores: [],
@@ -201,6 +222,9 @@ export async function verifyLogOn(storage: Storage, directory: string | URL, { o
   if (torn !== undefined) report.torn = torn;
   // Those of missing chains were found last.
   report.faults.sort((a, b) => a.core - b.core);
+  const damaged = checkpointFaults(storage, path);
+  report.checkpoints = checkpointNumbers(storage, path).length - damaged.length;
+  report.faults.push(...damaged);
   // Opening refuses what the full reading took for sound: that is a fault as well.
   if (refusal !== undefined && report.faults.length === 0)
     report.faults.push(

@@ -5,7 +5,7 @@ import { cpSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writ
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { attachLog, openLog, statLog, verifyLog, type CheckpointState, type Log, type LogOptions } from "../src/index.js";
+import { attachLog, openLog, statLog, verifyLog, type CheckpointState, type Entry, type Log, type LogOptions } from "../src/index.js";
 import { endSoon, readAll, refused, textOf, until, within } from "./support/expect.js";
 import { freshPath } from "./support/scratch.js";
 
@@ -201,6 +201,15 @@ test("the latest ones are kept; one that is damaged is passed over with a warnin
     else if (number === 4) writeFileSync(path, readFileSync(path).fill(0x20, 264, 265));
     else rmSync(path);
   }
+  const { faults, checkpoints } = await verifyLog(directory);
+  assert.equal(
+    faults.map(({ kind, file }) => [kind, file.slice(-5)]),
+    [
+      ["checkpoint", "5.ckp"],
+      ["checkpoint", "4.ckp"],
+    ],
+  );
+  assert.is(checkpoints, 0);
   const last = await open(directory);
   await refused(last.readCheckpoint(), "COREWAL_CORRUPT", /no checkpoint left/);
   await refused(async () => {
@@ -233,7 +242,7 @@ test("a reading under way holds what it still has before it; one that is given u
   const state = new State();
   await fill(log, state, 1, 600);
   const reading = log.readBatches()[Symbol.asyncIterator]();
-  const seen = (await reading.next()).value!.map(({ lsn }: { lsn: number }) => lsn) as number[];
+  const seen = ((await reading.next()).value as Entry[]).map(({ lsn }) => lsn);
   const to = seen.at(-1)!;
   await log.truncateBefore(600);
   assert.ok(log.firstLsn > 1 && log.firstLsn <= to, "the segment in which it stands is there");

@@ -2,6 +2,11 @@
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { SLEEP_IDLE, STRIPE_OWNER } from "../assembly/layout.js";
+import { initLog, isClaimed, logGeometry, ownedStripes, stripeWord } from "../src/banks.js";
+import { bindCore, coreModule, makeMemory } from "../src/core.js";
+import { Crew } from "../src/crew.js";
+import type { Flusher, Rest } from "../src/flusher.js";
 import { attachLog, decodeCommit, openLog, statLog, verifyLog, type LogOptions } from "../src/index.js";
 import type { Entry, Log } from "../src/types.js";
 import { drive, openInline } from "./support/environment.js";
@@ -37,6 +42,40 @@ async function threads(log: Log, count: number, task: Pick<CoreTask, "what" | "r
   );
   return within(Promise.all(workers.map((worker) => message<CoreResult>(worker))));
 }
+
+test("a core that is still being claimed has no flusher yet, and comes back if its thread ends", () => {
+  const geometry = logGeometry(1, 4096, 4096, 4);
+  const core = bindCore(coreModule(), makeMemory(geometry.totalBytes));
+  initLog(core, geometry, { ringBytes: 4096, entrySeed: 0, nextLsn: () => 1, timed: true });
+  const banks = Array.from({ length: 4 }, (_, bank) => core.at(bank * geometry.bankBytes));
+  const claim = (bank: number): number => banks[bank]!.x.ring_claim(bank + 1);
+  claim(0);
+  // As ring_claim begins.
+  for (const bank of [1, 3]) Atomics.store(core.log.i32, stripeWord(core, bank, 0, STRIPE_OWNER), bank + 1);
+  claim(2);
+  const made: number[] = [];
+  const rest: Rest = { ms: Infinity, sleep: SLEEP_IDLE };
+  const crew = new Crew(core, 0, (bank) => {
+    made.push(bank);
+    return { step: () => rest, rest: () => rest } as Flusher;
+  });
+  crew.step();
+  assert.equal(made, [0, 2]);
+  assert.equal(
+    [...ownedStripes(core, 2), ...ownedStripes(core, 4)],
+    [
+      { bank: 1, stripe: 0 },
+      { bank: 3, stripe: 0 },
+    ],
+  );
+  banks[1]!.x.ring_release(0, 2);
+  claim(1);
+  assert.not.ok(crew.lieDown(rest));
+  crew.step();
+  assert.equal(made, [0, 2, 1]);
+  assert.ok(crew.lieDown(rest));
+  assert.equal([isClaimed(core, 1), isClaimed(core, 3), isClaimed(core, 200)], [true, false, false]);
+});
 
 test("each thread has a chain of its own; positions are vectors; plain LSNs are refused", async () => {
   const directory = freshPath("cores");

@@ -5,12 +5,12 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { SAMPLE } from "./support/damage-cases.js";
 import { Judge, SAME } from "./support/damage-judge.js";
-import { LOGS } from "./support/damage-logs.js";
+import { CORE_LOGS, LOGS } from "./support/damage-logs.js";
 import { appendEach, Fixed } from "./support/fixed-log.js";
 import type { Files } from "./support/golden-cases.js";
 import { damageEverything } from "./support/damage-run.js";
 
-for (const [what, make] of LOGS)
+for (const [what, make] of [...LOGS, ...CORE_LOGS])
   test(`invariant 4: no damage to a log that was ${what} is silent`, async () => {
     await damageEverything(what, await make(), SAMPLE);
   });

@@ -6,14 +6,15 @@
 import { spawn } from "node:child_process";
 import { parseArgs } from "node:util";
 import { EVERYTHING, QUICK } from "./support/damage-cases.js";
-import { LOGS } from "./support/damage-logs.js";
+import { CORE_LOGS, LOGS } from "./support/damage-logs.js";
 import { damageEverything } from "./support/damage-run.js";
 
 const { values } = parseArgs({
   options: { log: { type: "string" }, quick: { type: "boolean", default: false }, json: { type: "boolean", default: false } },
 });
-const logs = LOGS.filter(([what]) => values.log === undefined || what === values.log);
-if (logs.length === 0) throw new Error(`there is no log ${values.log}; there are ${LOGS.map(([what]) => what).join(", ")}`);
+const all = [...LOGS, ...CORE_LOGS];
+const logs = all.filter(([what]) => values.log === undefined || what === values.log);
+if (logs.length === 0) throw new Error(`there is no log ${values.log}; there are ${all.map(([what]) => what).join(", ")}`);
 const began = performance.now();
 let passed = 0;
 let damages = 0;

@@ -1,4 +1,4 @@
-// A sample of the exhaustive exploration (exhaustive.ts; all of it in .ci/run): three histories, with second crashes in
+// A sample of the exhaustive exploration (exhaustive.ts; all of it in .ci/run): five histories, with second crashes in
 // one of them, and its negative controls. Acknowledged means durable (invariant 1), prefix (2), a batch is all or
 // nothing (3), tear and corruption are two answers (4), a failed write or fsync poisons (6), recovery can crash and
 // be repeated (12).
@@ -28,8 +28,8 @@ async function explore(name: string, bounds: Bounds): Promise<void> {
 test("nothing that was acknowledged is lost and nothing invented, wherever the power goes, and wherever it goes again", () =>
   explore("closed before", BOUNDS));
 
-test("the same with one crash: groups and batches, a full segment", async () => {
-  for (const name of ["groups", "rotation"]) await explore(name, FIRST_CRASH);
+test("the same with one crash: groups and batches, a full segment; two chains, an epoch that begins, a close", async () => {
+  for (const name of ["groups", "rotation", "cores, first open", "cores closed"]) await explore(name, FIRST_CRASH);
 });
 
 /** All paths through something that decides, as text. */

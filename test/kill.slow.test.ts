@@ -7,7 +7,8 @@ import { killChildren } from "./support/script.js";
 
 const seed = process.env.COREWAL_SEED;
 
-test("invariants 1, 2, 3: 50 kills", () => killRounds(50, seed === undefined ? undefined : Number(seed)));
+for (const topology of ["striped", "per-core"] as const)
+  test(`invariants 1, 2, 3, ${topology}: 50 kills`, () => killRounds(50, topology, seed === undefined ? undefined : Number(seed)));
 
 test.after(killChildren);
 test.after(endSoon);

@@ -6,7 +6,9 @@ import { endSoon } from "./support/expect.js";
 import { killRounds } from "./support/kill.js";
 import { killChildren } from "./support/script.js";
 
-test("invariants 1, 2, 3: after SIGKILL everything acknowledged is there, and nothing that was not appended", () => killRounds(5));
+for (const topology of ["striped", "per-core"] as const)
+  test(`invariants 1, 2, 3, ${topology}: after SIGKILL everything acknowledged is there, and nothing that was not appended`, () =>
+    killRounds(5, topology));
 
 test.after(killChildren);
 test.after(endSoon);

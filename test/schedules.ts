@@ -1,10 +1,10 @@
 // The schedule exploration's command line: node build/js/test/schedules.js [--seconds N] [--seed S] [--preemptions P]
-// Every schedule of each scenario with up to P preemptions, then random scenarios and schedules from seed S up until
+// Every schedule of each scenario with up to P preemptions (P - 1 in wide ones), then random scenarios and schedules from seed S up until
 // the time is over. The first that fails is printed with the command that replays it: --seed S --runs 1 --trace, or
 // --scenario NAME --schedule TEXT --trace.
 
 import { parseArgs } from "node:util";
-import { Explorer, type Found } from "./schedules/explore.js";
+import { Explorer, preemptionsOf, type Found } from "./schedules/explore.js";
 import { PLANTED, SCENARIOS, type Scenario } from "./schedules/scenarios.js";
 
 const { values } = parseArgs({
@@ -58,7 +58,7 @@ function find(): { found: Found; replay: string } | undefined {
         if (preemptions < most) continue;
         passed++;
         say(
-          `${scenario.name.padEnd(14)} ${String(schedules).padStart(9)} schedules, ${String(states).padStart(9)} states: all with up to ${most} preemptions`,
+          `${scenario.name.padEnd(16)} ${String(schedules).padStart(9)} schedules, ${String(states).padStart(9)} states: all with up to ${preemptionsOf(scenario, most)} preemptions`,
         );
       }
     }

@@ -29,7 +29,7 @@ export interface Speed {
 interface Round {
   durability: Durability;
   inFlight: number;
-  run(log: Log, next: () => Uint8Array | undefined): Promise<void>;
+  run: (log: Log, next: () => Uint8Array | undefined) => Promise<void>;
 }
 
 const appends = (durability: Durability, inFlight: number): Round => ({

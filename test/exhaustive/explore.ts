@@ -10,7 +10,8 @@
 
 import { NEW_SUFFIX } from "../../src/segment.js";
 import { verifyLogOn } from "../../src/verify.js";
-import type { Entry } from "../../src/types.js";
+import type { Entry, RecoveryReport } from "../../src/types.js";
+import { lastOf } from "../support/checks.js";
 import { readLog } from "../support/independent-reader.js";
 import { Violation } from "../support/oracle.js";
 import { DIRECTORY } from "../support/world.js";
@@ -145,9 +146,9 @@ export class Explorer {
   /** What the history's last process finds. */
   private async begin(trace?: (text: string) => void): Promise<State> {
     let state = emptyMachine(this.history.settings, this.runChoices);
-    for (const { life, end } of this.history.before) {
+    for (const { life, end, settings } of this.history.before) {
       this.runChoices.begin([]);
-      const left = await this.machine(state, trace).live(life);
+      const left = await this.machine(state, trace, settings).live(life);
       this.lossChoices.begin([]);
       state = this.end(left, end);
     }
@@ -158,9 +159,9 @@ export class Explorer {
     return level === 0 ? this.history.life : this.bounds.comeBack[level - 1]!;
   }
 
-  private machine(state: State, trace?: (text: string) => void): Machine {
+  private machine(state: State, trace?: (text: string) => void, settings = this.history.settings): Machine {
     this.opens++;
-    return new Machine(state, this.history.settings, this.runChoices, trace);
+    return new Machine(state, settings, this.runChoices, trace);
   }
 
   /** Lives up to its end; failures come from operation `from` on only. */
@@ -187,7 +188,7 @@ export class Explorer {
     counts.begun++;
     counts.operations += operations.length;
     const after = async (left: State, step: Step): Promise<void> => {
-      const oracle = left.oracle.fingerprint();
+      const oracle = `${left.oracle.fingerprint()} ${left.closed}`;
       const fingerprint = `${level} ${left.disk.fingerprint(unfinished)} ${oracle}`;
       if (this.lefts.has(fingerprint)) return;
       this.lefts.add(fingerprint);
@@ -254,17 +255,17 @@ export class Explorer {
   /** Recovers what is there, and goes on with it. */
   private async check(state: State, trace?: (text: string) => void): Promise<void> {
     this.runChoices.begin([]);
-    const before = state.disk.files(DIRECTORY);
+    const files = state.disk.files(DIRECTORY);
     const verified = await this.verify(state);
-    let entries: Entry[] = [];
+    let before: RecoveryReport | undefined;
     let machine = this.machine(state, trace);
     const left = await machine.live(async (m) => {
-      entries = await m.start();
-      const { lastLsn } = m.log!.recovery;
-      if (verified !== undefined && verified !== lastLsn)
-        throw new Violation(`verify says that the log ends at LSN ${verified}, recovered up to ${lastLsn}`);
-      readAgain(before, entries, lastLsn, ["empty", "torn", "clean"]);
-      await m.append(48);
+      const entries = await m.start();
+      before = m.log!.recovery;
+      if (verified !== undefined && verified !== endsOf(before.cores))
+        throw new Violation(`verify says that the log ends at ${verified}, recovered up to ${endsOf(before.cores)}`);
+      readAgain(files, entries, before, ["empty", "torn", "clean"]);
+      await m.each(() => m.append(48));
       await m.flush();
       await m.close();
     });
@@ -273,35 +274,49 @@ export class Explorer {
     machine = this.machine(left, trace);
     await machine.live(async (m) => {
       const again = await m.start();
-      const { clean, lastLsn } = m.log!.recovery;
-      if (!clean) throw new Violation("the log was closed, and recovery says that it was not");
-      if (lastLsn !== (entries.length === 0 ? 1 : entries.at(-1)!.lsn + 1))
-        throw new Violation(`the log ends at LSN ${lastLsn} after one was appended to ${entries.length}`);
-      readAgain(m.disk.files(DIRECTORY), again, lastLsn, ["clean"]);
+      const { recovery } = m.log!;
+      // A chain that nobody writes any more keeps the end that a crash gave it, if all of it was proven.
+      if (!recovery.clean && left.closed) throw new Violation("the log was closed, and recovery says that it was not");
+      if (recovery.completeEpoch < before!.epoch)
+        throw new Violation(`the log was closed in epoch ${before!.epoch}, and only ${recovery.completeEpoch} is complete`);
+      const written = m.log!.positions().length;
+      const ends = recovery.cores.map(({ core }) => ({ core, lastLsn: lastOf(before!, core) + Number(core < written) }));
+      if (endsOf(recovery.cores) !== endsOf(ends))
+        throw new Violation(`one was appended to each chain, after ${endsOf(before!.cores)}: now they end at ${endsOf(recovery.cores)}`);
+      readAgain(m.disk.files(DIRECTORY), again, recovery, [recovery.clean ? "clean" : "torn"]);
     });
     await this.verify(left);
   }
 
-  /** Where verify says that the log ends; undefined if there is none. It syncs, so it gets a disk of its own. */
-  private async verify({ disk }: State): Promise<number | undefined> {
+  /** Where verify says that the chains end; undefined if there is none. It syncs, so it gets a disk of its own. */
+  private async verify({ disk }: State): Promise<string | undefined> {
     if (![...disk.files(DIRECTORY).keys()].some((name) => name.endsWith(".wal"))) return undefined;
     const report = await verifyLogOn(disk.copy(this.lossChoices), DIRECTORY);
     if (!report.ok) throw new Violation(`verify says: ${report.faults.map(({ message }) => message).join("; ")}`);
-    return report.lastLsn;
+    return endsOf(report.cores);
   }
 }
 
+const endsOf = (cores: { core: number; lastLsn: number }[]): string =>
+  cores.flatMap(({ core, lastLsn }) => (lastLsn === 0 ? [] : `LSN ${lastLsn} of core ${core}`)).join(", ");
+
 /** The independent reader sees the same. */
-function readAgain(files: Map<string, Uint8Array>, entries: Entry[], lastLsn: number, answers: string[]): void {
+function readAgain(files: Map<string, Uint8Array>, entries: Entry[], { cores, completeEpoch }: RecoveryReport, answers: string[]): void {
   const log = readLog(files);
   if (!answers.includes(log.answer))
     throw new Violation(`the independent reader says ${log.answer}: ${log.bad?.why} (${log.bad?.file} at ${log.bad?.offset})`);
-  if (log.lastLsn !== lastLsn) throw new Violation(`the independent reader ends at LSN ${log.lastLsn}, the log at ${lastLsn}`);
-  const same = log.entries.every((entry, i) => {
-    const other = entries[i];
-    return other !== undefined && entry.lsn === other.lsn && entry.term === other.term && Buffer.compare(entry.value, other.value) === 0;
+  const ends = endsOf(log.chains.map(({ chain, lastLsn }) => ({ core: chain, lastLsn })));
+  if (ends !== endsOf(cores)) throw new Violation(`the independent reader ends at ${ends}, the log at ${endsOf(cores)}`);
+  if (log.complete !== completeEpoch + 1)
+    throw new Violation(`for the independent reader epoch ${log.complete - 1} is complete, for the log ${completeEpoch}`);
+  // Epoch entries behind the last LSN are read by nobody who has the log open for writing.
+  const [found, read] = [log.entries.filter(({ kind }) => kind !== "epoch"), entries.filter(({ kind }) => kind !== "epoch")];
+  const same = found.every((entry, i) => {
+    const other = read[i];
+    const named = other?.lsn === entry.lsn && other.core === entry.stripe && other.term === entry.term && other.epoch === entry.epoch;
+    return named && Buffer.compare(entry.value, other.value) === 0;
   });
-  if (!same || log.entries.length !== entries.length) throw new Violation("the independent reader finds other entries than the log");
+  if (!same || found.length !== read.length) throw new Violation("the independent reader finds other entries than the log");
 }
 
 function explain(error: unknown): string {

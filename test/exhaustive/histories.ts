@@ -5,14 +5,16 @@ import type { Life, Machine, Settings } from "./machine.js";
 export interface History {
   name: string;
   settings: Settings;
-  /** Former processes, and how each of them ended. */
-  before: { life: Life; end: "exit" | "power" }[];
+  /** Former processes, how each of them ended, and what they had other than the last one. */
+  before: { life: Life; end: "exit" | "power"; settings?: Settings }[];
   life: Life;
 }
 
 const WEAK: Settings = { sectorBytes: 512, garbage: false, frameAlign: 64, guest: false };
 /** Sectors that were being written may hold anything, so frames share none. */
 const GARBAGE: Settings = { ...WEAK, garbage: true, frameAlign: 512 };
+/** A log of two chains. */
+const CORES: Settings = { ...WEAK, cores: 2 };
 /** An entry and its frame's header in less than a sector … */
 const SMALL = 48;
 /** … in two or three … */
@@ -40,14 +42,33 @@ async function closed(m: Machine): Promise<void> {
 
 export const recover: Life = async (m) => void (await m.start());
 
-/** What any process may do that finds something: recovers, begins a segment, appends. */
+/** Each core appends, in a frame of its own. */
+async function each(m: Machine): Promise<void> {
+  await m.each(() => m.append(SMALL));
+  await m.flush();
+}
+
+/** What any process may do that finds something: recovers, begins segments, appends. */
 export async function comeBack(m: Machine): Promise<void> {
   await m.start();
-  await durably(m, SMALL);
+  await each(m);
 }
 
 async function comeBackAndClose(m: Machine): Promise<void> {
   await comeBack(m);
+  await m.close();
+}
+
+/** Both cores append in two epochs, and leave what no promise covers. */
+async function twoEpochs(m: Machine): Promise<void> {
+  await m.start();
+  await each(m);
+  await m.advance();
+  await each(m);
+}
+
+async function twoEpochsClosed(m: Machine): Promise<void> {
+  await twoEpochs(m);
   await m.close();
 }
 
@@ -180,6 +201,121 @@ export const HISTORIES: History[] = [
       await comeBack(m);
       await durably(m, LARGE, LARGE);
       await m.close();
+    },
+  },
+  {
+    name: "cores, first open",
+    settings: CORES,
+    before: [],
+    life: async (m) => {
+      await m.start();
+      await m.each(() => m.append(SMALL));
+      await m.advance();
+      await m.each(() => m.append(SMALL));
+      await m.flush();
+    },
+  },
+  {
+    name: "cores killed before",
+    settings: CORES,
+    before: [{ life: twoEpochs, end: "exit" }],
+    life: comeBack,
+  },
+  {
+    name: "cores killed twice before",
+    settings: CORES,
+    before: [
+      { life: twoEpochs, end: "exit" },
+      { life: recover, end: "exit" },
+    ],
+    life: async (m) => {
+      await m.start();
+      await m.advance();
+      await each(m);
+    },
+  },
+  {
+    name: "cores, proofs",
+    settings: CORES,
+    before: [],
+    life: async (m) => {
+      await m.start();
+      await each(m);
+      m.mark();
+      await m.idle();
+      await m.advance();
+      await m.idle();
+      await each(m);
+    },
+  },
+  {
+    name: "cores, rotation",
+    settings: CORES,
+    before: [],
+    life: async (m) => {
+      await m.start();
+      await m.on(1);
+      for (let n = 0; n < 8; n++) await durably(m, LARGE);
+      await m.advance();
+      m.mark();
+      await durably(m, MIDDLE);
+      await each(m);
+    },
+  },
+  {
+    name: "cores closed",
+    settings: CORES,
+    before: [{ life: twoEpochsClosed, end: "exit" }],
+    life: async (m) => {
+      await m.start();
+      await durably(m, SMALL);
+      m.mark();
+      // Of the other core there is nothing in this epoch but what the close finds.
+      await m.on(1);
+      await m.write(SMALL);
+      await m.close();
+    },
+  },
+  {
+    name: "second core only",
+    settings: CORES,
+    before: [{ life: twoEpochsClosed, end: "exit" }],
+    life: async (m) => {
+      await m.start();
+      await m.on(1);
+      await durably(m, SMALL);
+    },
+  },
+  {
+    name: "core left behind",
+    settings: CORES,
+    before: [{ life: twoEpochs, end: "exit" }],
+    life: async (m) => {
+      await m.start();
+      m.mark();
+      await durably(m, SMALL);
+      await m.advance();
+      await m.close();
+    },
+  },
+  {
+    name: "fewer cores",
+    settings: { ...CORES, cores: 1 },
+    before: [{ life: twoEpochs, end: "exit", settings: CORES }],
+    life: comeBackAndClose,
+  },
+  {
+    name: "core joins",
+    settings: CORES,
+    before: [{ life: twoEpochs, end: "power" }],
+    life: async (m) => {
+      await m.start();
+      await durably(m, SMALL);
+      m.mark();
+      await m.advance();
+      await m.on(1);
+      await durably(m, SMALL);
+      await m.idle();
     },
   },
 ];

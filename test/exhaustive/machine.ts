@@ -2,13 +2,14 @@
 // a path of decisions. Where it ends is a state again.
 
 import { codeOf } from "../../src/errors.js";
-import { ABANDON } from "../../src/log.js";
+import { ABANDON, attachLog } from "../../src/log.js";
 import { NEW_SUFFIX } from "../../src/segment.js";
-import type { Entry } from "../../src/types.js";
-import { checkPoisoned } from "../support/checks.js";
+import type { Entry, Writer } from "../../src/types.js";
+import { checkPoisoned, checkStart, isSealed, lastOf } from "../support/checks.js";
 import { newCounts } from "../support/counts.js";
 import { inputOf, makeItem } from "../support/items.js";
-import { Oracle, Violation, type Operation } from "../support/oracle.js";
+import { LogOracle } from "../support/log-oracle.js";
+import { Violation, type Operation, type Oracle } from "../support/oracle.js";
 import { Random } from "../support/random.js";
 import { SimulatedDisk, type DiskOptions, type Faults } from "../support/simulated-disk.js";
 import { Crashed, settle, World, type Config } from "../support/world.js";
@@ -17,7 +18,9 @@ import { FAULT, type Choices } from "./choices.js";
 /** What survives a process: the disk and its cache, and what is known of the log. */
 export interface State {
   disk: SimulatedDisk;
-  oracle: Oracle;
+  oracle: LogOracle;
+  /** The last process closed the log. */
+  closed: boolean;
   /** Processes that there were. */
   lives: number;
   /** Entries that were appended. */
@@ -29,6 +32,8 @@ export interface Settings {
   garbage: boolean;
   frameAlign: number;
   guest: boolean;
+  /** Of a per-core log: how many there are. */
+  cores?: number;
 }
 
 /** What a process does. */
@@ -41,8 +46,9 @@ const READING = /^(read|list)/;
 
 export function emptyMachine(settings: Settings, choices: Choices): State {
   const { sectorBytes, garbage } = settings;
+  const oracle = new LogOracle(optionsOf(settings).topology);
   const disk = new SimulatedDisk(choices, { sectorBytes, garbage });
-  return { disk, oracle: new Oracle(), lives: 0, items: 0 };
+  return { disk, oracle, closed: false, lives: 0, items: 0 };
 }
 
 /** The log failed as it must, or the disk did: nothing more is to be done in this life. */
@@ -57,6 +63,10 @@ export class Machine extends World {
   private armFaults: () => void = () => undefined;
   private waiting = 0;
   private items: number;
+  private closed = false;
+  /** Of each core that is taken; and of the one that appends. */
+  private readonly writers: Writer[] = [];
+  private writer!: Writer;
 
   constructor(
     private readonly state: State,
@@ -69,7 +79,7 @@ export class Machine extends World {
     const disk = state.disk.copy(choices);
     this.items = state.items;
     const config: Config = { ...this.config, options: optionsOf(settings), guest: settings.guest, sleeps: false, interleave: 0 };
-    Object.assign(this, { disk, config, oracle: state.oracle.copy(), chance: new Random(lives), trace: trace ?? this.trace });
+    Object.assign(this, { disk, config, whole: state.oracle.copy(), chance: new Random(lives), trace: trace ?? this.trace });
     // The same for all processes that come as the n-th, so that what they leave is the same more often.
     this.clockMs += lives * 10_000;
     disk.onOperation = (text) => {
@@ -94,42 +104,60 @@ export class Machine extends World {
     this.check();
     this.alive = false;
     this.log?.[ABANDON]();
-    return { disk: this.disk, oracle: this.oracle, lives: this.state.lives + 1, items: this.items };
+    await this.quiet();
+    return { disk: this.disk, oracle: this.whole, closed: this.closed, lives: this.state.lives + 1, items: this.items };
   }
 
   // --- what scripts do ------------------------------------------------------------------------------
 
   /** Opens the log and compares what came back with what must have. */
   async start(): Promise<Entry[]> {
-    const { disk, oracle } = this;
+    const { disk, whole } = this;
     const log = await this.open().catch((error: unknown) => {
       if (disk.down) throw new Crashed();
       if (this.isLocked) throw new Violation("an open failed and left the lock behind");
       throw error;
     });
-    const { lastLsn, term } = log.recovery;
-    oracle.opened(lastLsn, term);
-    if (log.durableLsn !== lastLsn) throw new Violation(`recovered up to LSN ${lastLsn}, but durableLsn is ${log.durableLsn}`);
-    const entries = await this.readAll(log);
-    oracle.recovered(entries, lastLsn);
+    whole.opened(log.recovery, this.state.closed);
+    checkStart(this, log);
+    const entries = await this.judge(log, (core) => lastOf(log.recovery, core), "recovered");
+    whole.recoveredEpoch(log.recovery.epoch);
+    this.writer = this.writers[0] = log;
     await this.look();
     return entries;
+  }
+
+  /** From here on this core appends; all but the first are other threads'. */
+  async on(core: number): Promise<void> {
+    this.writer = this.writers[core] ??= await attachLog(this.log!.handle);
+    if (this.writer.ownCore !== core) throw new Error(`core ${this.writer.ownCore} came before core ${core}`);
+  }
+
+  /** Does it for each core in turn. */
+  async each(act: () => Promise<void>): Promise<void> {
+    for (let core = 0; core < (this.whole.perCore ? this.config.options.stripes! : 1); core++) {
+      await this.on(core);
+      await act();
+    }
   }
 
   /** Appends an entry for each size, one after the other, and waits for none. */
   async append(...sizes: number[]): Promise<void> {
     for (const size of sizes) {
       const operation = this.begin(size);
-      this.track(operation, this.log!.append(inputOf(operation.items[0]!)));
+      const { lastLsn } = this.writer;
+      this.track(operation, lastLsn, this.writer.append(inputOf(operation.items[0]!)));
     }
     await this.look();
   }
 
   async appendBatch(...sizes: number[]): Promise<void> {
     const operation = this.begin(...sizes);
-    const promise = this.log!.appendBatch(operation.items.map(inputOf));
+    const { lastLsn } = this.writer;
+    const promise = this.writer.appendBatch(operation.items.map(inputOf));
     this.track(
       operation,
+      lastLsn,
       promise.then(({ first }) => first),
     );
     await this.look();
@@ -138,16 +166,16 @@ export class Machine extends World {
   /** In the ring, and nobody waits for it. */
   async write(size: number): Promise<void> {
     const operation = this.begin(size);
-    this.oracle.learn(operation, this.log!.write(inputOf(operation.items[0]!)));
+    this.learn(operation, this.writer.write(inputOf(operation.items[0]!)));
     await this.look();
   }
 
   async appendSync(size: number): Promise<void> {
     const operation = this.begin(size);
     try {
-      const lsn = this.log!.appendSync(inputOf(operation.items[0]!));
-      this.oracle.learn(operation, lsn);
-      this.oracle.prove(lsn, "appendSync");
+      const lsn = this.writer.appendSync(inputOf(operation.items[0]!));
+      this.learn(operation, lsn);
+      this.chain.prove(lsn, "appendSync");
     } catch (error) {
       this.rejected(operation, error);
     }
@@ -157,6 +185,11 @@ export class Machine extends World {
   /** Everything is flushed, and everybody has an answer. */
   async flush(): Promise<void> {
     await this.pump();
+    if (this.waiting > 0 && this.whole.perCore) {
+      // A new chain waits until the first one is there, and looks again soon.
+      this.pass(1);
+      await this.pump();
+    }
     await this.look();
     if (this.waiting > 0) throw new Violation(`nothing failed, and ${this.waiting} appends have no answer`);
   }
@@ -167,17 +200,42 @@ export class Machine extends World {
     await this.flush();
   }
 
+  /** Begins the next epoch, and waits until everything before it is durable. */
+  async advance(): Promise<void> {
+    const log = this.log!;
+    const { epoch } = log;
+    const positions = log.positions();
+    const promise = log.advanceEpoch();
+    const answered = (): void => void this.barriers--;
+    this.barriers++;
+    promise.then(answered, answered);
+    const began = await this.driven(promise);
+    this.trace(`  epoch ${began} has begun`);
+    if (began !== epoch + 1) throw new Violation(`advanceEpoch() gives ${began} in epoch ${epoch}`);
+    this.whole.prove(began);
+    this.proveAll(positions, "advanceEpoch()");
+    await this.look();
+  }
+
   async close(): Promise<void> {
-    const { log } = this;
-    const { lastLsn } = log!;
-    const closed = log!.close();
-    await this.drive(closed).catch(async (error: unknown) => {
+    const log = this.log!;
+    const positions = log.positions();
+    await this.driven(log.close());
+    await this.look();
+    this.proveAll(positions, "close()");
+    this.closed = isSealed(this, this.state.closed) || this.state.closed;
+    if (this.isLocked) throw new Violation("the log is closed and still holds its lock");
+  }
+
+  private async driven<T>(promise: Promise<T>): Promise<T> {
+    return this.drive(promise).catch(async (error: unknown) => {
       await this.look();
       throw error;
     });
-    await this.look();
-    this.oracle.prove(lastLsn, "close()");
-    if (this.isLocked) throw new Violation("the log is closed and still holds its lock");
+  }
+
+  private proveAll(positions: number[], by: string): void {
+    for (const [core, lsn] of positions.entries()) this.whole.of(core).prove(lsn, by);
   }
 
   /** From an operation on each may fail if the path says so; reads only with `reading`. */
@@ -203,25 +261,49 @@ export class Machine extends World {
     this.check();
     if (this.disk.down) throw new Crashed();
     if (!this.failed) return;
+    // What failed was the end of a chain that only recovery has written to: nothing is lost.
+    if (this.log!.stats().state === "closed" && this.log!.recovery.cores.some(({ core, copied }) => core > 0 && copied !== undefined))
+      throw new Failed();
     if (this.log!.stats().state === "open") await this.pump();
     await settle();
     this.check();
     if (this.waiting > 0) throw new Violation(`the disk failed (${this.disk.lastFailure}), and ${this.waiting} appends have no answer`);
-    await checkPoisoned(this, this.log!, [this.log!]);
+    await checkPoisoned(this, this.log!, this.writers);
     throw new Failed();
   }
 
   private observe(): void {
-    if (this.alive && this.log !== undefined) this.oracle.prove(this.log.durableLsn, "durableLsn");
+    if (!this.alive || this.log === undefined) return;
+    const { recovery } = this.log;
+    for (const [core, lsn] of this.log.durablePositions().entries()) {
+      this.whole.of(core).prove(lsn, "durableLsn");
+      // The segment's header says so, too.
+      if (lsn > lastOf(recovery, core)) this.whole.tellComplete(recovery.completeEpoch);
+    }
+  }
+
+  /** Of the core that appends. */
+  private get chain(): Oracle {
+    return this.whole.of(this.whole.perCore ? this.writer.ownCore : 0);
+  }
+
+  private learn(operation: Operation, first: number): void {
+    this.chain.learn(operation, first, this.log!.epoch);
   }
 
   private begin(...sizes: number[]): Operation {
     const items = sizes.map((size) => makeItem(this.random, ++this.items, size, "data"));
     this.trace(`  appends ${items.map(({ id }) => id).join(" ")}, ${sizes.join(" ")} bytes`);
-    return this.oracle.begin(this.state.lives, items);
+    if (this.whole.perCore) this.whole.stamp(items, this.log!);
+    return this.chain.begin(this.state.lives, items, this.log!.epoch);
   }
 
-  private track(operation: Operation, promise: Promise<number>): void {
+  /** `before`: the writer's last LSN when it was called. */
+  private track(operation: Operation, before: number, promise: Promise<number>): void {
+    const { writer, chain } = this;
+    const { length } = operation.items;
+    // Unless it waits for space, it is in the ring by now.
+    if (writer.lastLsn > before) this.learn(operation, writer.lastLsn - length + 1);
     this.waiting++;
     const judged =
       <T>(judge: (value: T) => void) =>
@@ -236,11 +318,11 @@ export class Machine extends World {
       };
     promise.then(
       judged((first) => {
-        const last = first + operation.items.length - 1;
-        this.trace(`  ${first} to ${last} acknowledged`);
-        this.oracle.learn(operation, first);
-        if (this.log!.durableLsn < last) throw new Violation(`LSN ${last} is acknowledged, but durableLsn is ${this.log!.durableLsn}`);
-        this.oracle.prove(last, "append");
+        const last = first + length - 1;
+        this.trace(`  ${first} to ${last} of core ${writer.ownCore} acknowledged`);
+        chain.learn(operation, first, this.log!.epoch);
+        if (writer.durableLsn < last) throw new Violation(`LSN ${last} is acknowledged, but durableLsn is ${writer.durableLsn}`);
+        chain.prove(last, "append");
       }),
       judged((error: unknown) => this.rejected(operation, error)),
     );
@@ -249,11 +331,23 @@ export class Machine extends World {
   private rejected(operation: Operation, error: unknown): void {
     const code = codeOf(error);
     if (!this.disk.down && !this.failed) throw new Violation(`nothing failed, and yet: ${(error as Error).stack}`);
-    if (code === "COREWAL_POISONED") operation.refused = true;
-    else if (code !== "COREWAL_OUTCOME_UNKNOWN") throw error;
+    if (code === "COREWAL_POISONED") {
+      if (operation.first !== 0) throw new Violation(`LSN ${operation.first} is in the log, and refused: its outcome is unknown`);
+      operation.refused = true;
+    } else if (code !== "COREWAL_OUTCOME_UNKNOWN") throw error;
   }
 }
 
-function optionsOf({ frameAlign }: Settings): Config["options"] {
-  return { flusher: "inline", stripes: 2, ringBytes: 4096, segmentBytes: 16384, frameAlign, flushIntervalMs: 10, writerStallMs: 20 };
+function optionsOf({ frameAlign, cores }: Settings): Config["options"] {
+  const topology = cores === undefined ? "striped" : "per-core";
+  return {
+    flusher: "inline",
+    topology,
+    stripes: cores ?? 2,
+    ringBytes: 4096,
+    segmentBytes: 16384,
+    frameAlign,
+    flushIntervalMs: 10,
+    writerStallMs: 20,
+  };
 }

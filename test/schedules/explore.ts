@@ -39,20 +39,23 @@ class Path {
   }
 }
 
+export const preemptionsOf = ({ wide }: Scenario, most: number): number => (wide ? Math.max(0, most - 1) : most);
+
 export class Explorer {
   readonly machine = new Machine();
   schedules = 0;
   private explored: Scenario | undefined;
 
   /**
-   * Every schedule with up to so many preemptions, but those that come to the same as another one:
+   * Every schedule with up to so many preemptions, one less in wide scenarios, but those that come to the same as another one:
    * - A preemption before an access that conflicts with nobody's comes to the same as one before that thread's next
    *   access that does. What conflicts is learned on the way; as soon as another word does, everything begins anew.
    * - The same if nobody made use of it (Machine.thrifty).
    * - A state that was reached before, with as many preemptions left, ends the schedule (history.ts).
    */
-  exhaust(scenario: Scenario, preemptions: number): { found?: Found; schedules: number; states: number } {
+  exhaust(scenario: Scenario, most: number): { found?: Found; schedules: number; states: number } {
     const { machine } = this;
+    const preemptions = preemptionsOf(scenario, most);
     if (scenario !== this.explored) machine.forget();
     this.explored = scenario;
     machine.thrifty = true;

@@ -1,5 +1,5 @@
-// Threads that take turns: each has its own instance of the instrumented module over one memory, and a program that
-// calls it. Before each atomic access somebody chooses who goes next; a thread that has to wait is unwound out of the
+// Threads that take turns: each has its own instances of the instrumented module over one memory, one for each bank, and a
+// program that calls them. Before each atomic access somebody chooses who goes next; a thread that has to wait is unwound out of the
 // module (Asyncify) and rewound when its turn comes. Plain accesses are no such place: where they matter they are
 // ordered by atomic ones, and where they are not, that is a race and found as one.
 
@@ -15,9 +15,19 @@ import { Races, type Race } from "./races.js";
 export interface Exports extends CoreExports {
   host_load(at: number): number;
   host_store(at: number, value: number): void;
-  /** Plain. */
+  host_exchange(at: number, value: number): number;
+  host_notify(at: number, count: number): number;
+  host_load64(at: number): number;
+  host_store64(at: number, value: number): void;
+  host_cmpxchg64(at: number, expected: number, value: number): number;
+  /** Plain, as what follows. */
   host_put(at: number, value: number): void;
+  host_get64(at: number): number;
+  host_put64(at: number, value: number): void;
 }
+
+/** A thread's instances: index is the bank. Addresses of the host's accesses are absolute. */
+export type Instances = readonly Exports[];
 
 interface Asyncified extends Exports {
   asyncify_start_unwind(stack: number): void;
@@ -35,10 +45,17 @@ export type Step = (() => number | void) | { wait: number; wake: "must" | "may" 
 export type Program = Generator<Step, void, number>;
 
 export interface Setup {
+  /** One for each core of a per-core log; a striped log has one. */
+  banks: 1 | 2;
+  /** How many threads pump them. */
+  pumps: number;
+  /** Of each bank. */
   stripes: number;
   ringBytes: number;
   /** Where tail and head of each ring begin. */
   start: number;
+  /** In which the log begins. */
+  epoch: number;
 }
 
 /** Chooses one of `count` threads, or throws KNOWN. Before an access of the word `at` 0 is the one that runs and could go on. */
@@ -51,7 +68,11 @@ export const KNOWN = new Error("known");
 /** A word that nobody uses. Who is about to pause loads it: a place to be preempted, with which every write conflicts. */
 export const PAUSES = 0;
 
+/** Words that nobody uses either, one for each writer: how many of its publications are through, for whoever asks. */
+export const TOLD = 4;
+
 const THREADS_MAX = 5;
+const BANKS_MAX = 2;
 const STRIPES_MAX = 4;
 const RING_BYTES_MAX = 256;
 const FRAME_BYTES = 4096;
@@ -79,7 +100,9 @@ class Thread {
   /** The word whose access it was preempted before, and whether that is a write; -1: none, or another one conflicted. */
   preemptedAt = -1;
   preemptedWrite = false;
-  x!: Asyncified;
+  instances: Asyncified[] = [];
+  /** The one in which it is suspended. */
+  inside!: Asyncified;
 
   constructor(
     readonly index: number,
@@ -88,8 +111,9 @@ class Thread {
 }
 
 export class Machine {
-  /** The module as it ships over the same memory, for whoever looks on: its accesses are nobody's. */
-  readonly core: Core;
+  /** The module as it ships over the same memory, one for each bank, for whoever looks on: its accesses are nobody's. */
+  readonly cores: Core[];
+  /** Address of each bank's frame buffer, in the bank. */
   readonly frame: number;
   readonly frameBytes = FRAME_BYTES;
   readonly seed: number;
@@ -100,7 +124,6 @@ export class Machine {
   private readonly readers: Uint8Array;
   private readonly writers: Uint8Array;
   private readonly geometry: Geometry;
-  private readonly rings: number;
   private readonly threads: Thread[];
   private readonly races: Races;
   private readonly history: History;
@@ -124,36 +147,44 @@ export class Machine {
   constructor() {
     const { from, bytes } = instrumented.unwatched;
     if (from !== L.CRC_TABLES || bytes !== L.CRC_TABLES_BYTES) throw new Error("scripts/instrument.mjs has another place for the tables");
-    const geometry = (this.geometry = logGeometry(STRIPES_MAX, RING_BYTES_MAX, FRAME_BYTES));
-    this.rings = geometry.rings;
+    const geometry = (this.geometry = logGeometry(STRIPES_MAX, RING_BYTES_MAX, FRAME_BYTES, BANKS_MAX));
     this.frame = geometry.frame;
     const memory = makeMemory(geometry.totalBytes + THREADS_MAX * STACK_BYTES);
-    this.core = bindCore(coreModule(), memory);
-    this.core.x.crc32c_init();
-    this.seed = this.core.x.crc32c_update(-1, this.frame, 24);
-    this.contended = new Uint8Array(this.frame >> 2);
-    this.readers = new Uint8Array(this.frame >> 2);
-    this.writers = new Uint8Array(this.frame >> 2);
-    this.races = new Races(THREADS_MAX, this.frame);
-    this.history = new History(THREADS_MAX, this.frame >> 2);
-    this.initial = new Int32Array(this.frame >> 2);
+    const core = bindCore(coreModule(), memory);
+    this.cores = Array.from({ length: BANKS_MAX }, (_, bank) => core.at(this.bankAddress(bank)));
+    core.x.crc32c_init();
+    this.seed = core.x.crc32c_update(-1, this.frame, 24);
+    const watchedBytes = this.bankAddress(BANKS_MAX - 1) + this.frame;
+    this.contended = new Uint8Array(watchedBytes >> 2);
+    this.readers = new Uint8Array(watchedBytes >> 2);
+    this.writers = new Uint8Array(watchedBytes >> 2);
+    this.races = new Races(THREADS_MAX, watchedBytes);
+    this.history = new History(THREADS_MAX, watchedBytes >> 2);
+    this.initial = new Int32Array(watchedBytes >> 2);
     const module = new WebAssembly.Module(Buffer.from(instrumented.wasm, "base64"));
     this.threads = Array.from({ length: THREADS_MAX }, (_, i) => {
       const thread = new Thread(i, geometry.totalBytes + i * STACK_BYTES);
-      const schedule = {
-        point: (site: number, at: number): void => this.point(thread, site, at),
-        atomic: (site: number, at: number, wrote: number): void => this.atomic(thread, site, at, wrote),
-        plain: (site: number, at: number, bytes: number): void => this.plain(thread, site, at, bytes),
-      };
-      thread.x = new WebAssembly.Instance(module, { env: { memory, bank: 0 }, schedule }).exports as Asyncified;
+      for (let bank = 0; bank < BANKS_MAX; bank++) {
+        const schedule = {
+          point: (site: number, at: number): void => this.point(thread, bank, site, at),
+          atomic: (site: number, at: number, wrote: number): void => this.atomic(thread, site, at, wrote),
+          plain: (site: number, at: number, bytes: number): void => this.plain(thread, site, at, bytes),
+        };
+        const imports = { env: { memory, bank: this.bankAddress(bank) }, schedule };
+        thread.instances.push(new WebAssembly.Instance(module, imports).exports as Asyncified);
+      }
       return thread;
     });
+  }
+
+  bankAddress(bank: number): number {
+    return bank * this.geometry.bankBytes;
   }
 
   /** One schedule of these programs, from new rings on, and a check of what it left. Returns what went wrong, if anything did. */
   run(
     setup: Setup,
-    programs: [string, (x: Exports) => Program][],
+    programs: [string, (instances: Instances) => Program][],
     choose: Choose,
     check: () => void,
     trace?: (text: string) => void,
@@ -167,7 +198,7 @@ export class Machine {
       const thread = this.threads[i]!;
       thread.name = name;
       thread.state = "ready";
-      thread.program = program(thread.x);
+      thread.program = program(thread.instances);
       thread.call = undefined;
       thread.suspended = thread.rewinding = false;
       thread.answer = 0;
@@ -203,19 +234,25 @@ export class Machine {
   }
 
   private prepare(setup: Setup): void {
-    const { core, races, initial } = this;
+    const { cores, races, initial } = this;
+    const core = cores[0]!;
     if (setup === this.prepared) {
       // What the last schedule touched.
       for (const word of races.touched) core.i32[word] = initial[word]!;
     } else {
-      const { stripes, ringBytes, start } = setup;
+      const { banks, pumps, stripes, ringBytes, start, epoch } = setup;
+      const { rings } = this.geometry;
       clearControl(core, this.geometry);
-      core.bytes.fill(0, this.rings, this.rings + STRIPES_MAX * RING_BYTES_MAX);
-      initLog(core, { ...this.geometry, stripes }, { ringBytes, entrySeed: this.seed, nextLsn: () => 1 });
-      for (let s = 0; s < stripes; s++) {
-        const block = L.STRIPE_BLOCKS + s * L.STRIPE_BYTES;
-        core.view.setUint32(block + L.STRIPE_STATE, start, true);
-        core.view.setUint32(block + L.STRIPE_HEAD, start, true);
+      const timed = banks > 1;
+      const geometry = { ...this.geometry, stripes, banks };
+      initLog(core, geometry, { ringBytes, entrySeed: this.seed, nextLsn: () => 1, pumps, timed, epoch, complete: epoch });
+      for (const { bytes, view } of cores) {
+        bytes.fill(0, rings, rings + STRIPES_MAX * RING_BYTES_MAX);
+        for (let s = 0; s < stripes; s++) {
+          const block = L.STRIPE_BLOCKS + s * L.STRIPE_BYTES;
+          view.setUint32(block + L.STRIPE_STATE, start, true);
+          view.setUint32(block + L.STRIPE_HEAD, start, true);
+        }
       }
       initial.set(core.i32.subarray(0, initial.length));
       this.prepared = setup;
@@ -229,13 +266,13 @@ export class Machine {
     if (thread.suspended) {
       thread.suspended = false;
       thread.rewinding = true;
-      thread.x.asyncify_start_rewind(thread.stack);
+      thread.inside.asyncify_start_rewind(thread.stack);
     }
     for (;;) {
       if (thread.call !== undefined) {
         const result = thread.call();
         if (thread.unwinding) {
-          thread.x.asyncify_stop_unwind();
+          thread.inside.asyncify_stop_unwind();
           thread.unwinding = false;
           thread.suspended = true;
           return;
@@ -265,7 +302,7 @@ export class Machine {
           thread.waitsAt = value.wait;
           thread.wake = value.wake;
         }
-        this.trace?.(`${thread.name}: ${"wait" in value ? `waits on ${placeName(value.wait)}` : "pauses"}`);
+        this.trace?.(`${thread.name}: ${"wait" in value ? `waits on ${this.place(value.wait)}` : "pauses"}`);
         return;
       }
     }
@@ -278,7 +315,7 @@ export class Machine {
       const passed = this.active.filter(({ state }) => state === "pausing");
       const stuck = this.active.filter(({ state, wake }) => state === "waiting" && wake === "must");
       if (passed.length === 0 && stuck.length > 0) {
-        const texts = this.active.filter(({ state }) => state === "waiting").map((t) => `${t.name} on ${placeName(t.waitsAt)}`);
+        const texts = this.active.filter(({ state }) => state === "waiting").map((t) => `${t.name} on ${this.place(t.waitsAt)}`);
         throw new Failure(`lost wake-up: nobody runs, and there wait ${texts.join(", ")}`);
       }
       ready = passed.length > 0 ? passed : this.active.filter(({ state, wake }) => state === "waiting" && wake === "timed");
@@ -301,10 +338,10 @@ export class Machine {
   }
 
   /** Before an atomic access. */
-  private point(thread: Thread, site: number, at: number): void {
+  private point(thread: Thread, bank: number, site: number, at: number): void {
     if (thread.rewinding) {
       thread.rewinding = false;
-      thread.x.asyncify_stop_rewind();
+      thread.inside.asyncify_stop_rewind();
       return;
     }
     this.count();
@@ -324,11 +361,12 @@ export class Machine {
       thread.preemptedAt = at >> 2;
       thread.preemptedWrite = instrumented.sites[site]!.kind !== "load";
     }
-    const { i32 } = this.core;
+    const { i32 } = this.cores[0]!;
     i32[thread.stack >> 2] = thread.stack + 8;
     i32[(thread.stack + 4) >> 2] = thread.stack + STACK_BYTES;
     thread.unwinding = true;
-    thread.x.asyncify_start_unwind(thread.stack);
+    thread.inside = thread.instances[bank]!;
+    thread.inside.asyncify_start_unwind(thread.stack);
   }
 
   /** After an atomic access. */
@@ -367,8 +405,8 @@ export class Machine {
   }
 
   private plain(thread: Thread, site: number, at: number, bytes: number): void {
-    // The frame is the flusher's alone.
-    if (at >= this.frame) return;
+    // A frame is its flusher's alone.
+    if (at % this.geometry.bankBytes >= this.frame) return;
     if (this.trace !== undefined) this.traceAccess(thread, site, at, "");
     this.found(this.races.plain(thread.index, at, bytes, instrumented.sites[site]!.kind === "store"), thread, site);
   }
@@ -377,13 +415,18 @@ export class Machine {
     if (race === undefined) return;
     const { where, text } = instrumented.sites[site]!;
     throw new Failure(
-      `race: ${race.now} of ${placeName(race.at)} by ${thread.name} (${where}: ${text}), not ordered after a ${race.before} by ${this.active[race.other]!.name}`,
+      `race: ${race.now} of ${this.place(race.at)} by ${thread.name} (${where}: ${text}), not ordered after a ${race.before} by ${this.active[race.other]!.name}`,
     );
+  }
+
+  private place(at: number): string {
+    return placeName(at, this.geometry.bankBytes);
   }
 
   private traceAccess(thread: Thread, site: number, at: number, end: string): void {
     const { where, text, bytes } = instrumented.sites[site]!;
-    const value = bytes === 8 ? this.core.view.getBigUint64(at, true) : this.core.view.getUint32(at, true);
-    this.trace!(`${thread.name}: ${where} ${text} ${placeName(at)} = ${value}${end}`);
+    const { view } = this.cores[0]!;
+    const value = bytes === 8 ? view.getBigUint64(at, true) : view.getUint32(at, true);
+    this.trace!(`${thread.name}: ${where} ${text} ${this.place(at)} = ${value}${end}`);
   }
 }

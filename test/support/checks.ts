@@ -2,9 +2,41 @@
 // poisoned log says to everybody.
 
 import { codeOf } from "../../src/errors.js";
-import type { Log, Writer } from "../../src/types.js";
+import type { Log, RecoveryReport, Writer } from "../../src/types.js";
 import { Violation } from "./oracle.js";
 import { Crashed, settle, type World } from "./world.js";
+
+/** Where a chain ended when the log was opened. */
+export const lastOf = ({ cores }: RecoveryReport, core: number): number => cores.find((other) => other.core === core)?.lastLsn ?? 0;
+
+/** Each chain goes on where recovery found its end, the log in the epoch that recovery names. */
+export function checkStart(world: World, log: Log): void {
+  const { recovery } = log;
+  const positions = log.positions();
+  const durable = log.durablePositions();
+  for (const core of positions.keys()) {
+    const last = lastOf(recovery, core);
+    if (positions[core] !== last || durable[core] !== last)
+      throw new Violation(`core ${core} was recovered up to ${last}, but it goes on at ${positions[core]}, durable up to ${durable[core]}`);
+  }
+  if (log.epoch !== recovery.epoch) throw new Violation(`recovery says epoch ${recovery.epoch}, the log ${log.epoch}`);
+  if (recovery.topology !== world.whole.topology) throw new Violation(`the log became ${recovery.topology}`);
+  if (recovery.cores.some(({ core }) => core >= positions.length)) world.count("chain without a stripe");
+  for (const { core, copied } of recovery.cores) {
+    if (copied !== undefined && core >= positions.length) world.count("chain without a stripe copied forward");
+    if (copied?.entries === 0) world.count("nothing but an epoch's beginning copied forward");
+  }
+}
+
+/** Only an open that made a segment has one to seal; what a former one left without footer stays so. */
+export function isSealed({ log, whole }: World, wasClean: boolean): boolean {
+  const { recovery } = log!;
+  if (!whole.perCore) return recovery.copied !== undefined || log!.stats().segmentsBegun > 0;
+  const positions = log!.positions();
+  return recovery.cores.every(
+    ({ core, clean, copied, lastLsn }) => (clean && wasClean) || copied !== undefined || (positions[core] ?? 0) > lastLsn,
+  );
+}
 
 /** Everything that is durable is shown, and get() shows the same as read(). */
 export async function checkReading(world: World, log: Log): Promise<void> {

@@ -49,6 +49,7 @@ export function* damageCases(files: Files, density: Density): Generator<DamageCa
   yield* regions(files, "sector", sectors(files), density);
   yield* regions(files, "frame", frames(files), density);
   yield* wholeFiles(files);
+  yield* wholeChains(files);
 }
 
 /** Where only zeros follow. */
@@ -151,22 +152,48 @@ function swapped(files: Files, a: Region, b: Region): Files {
     .set(b.file, joined(y.subarray(0, b.from), mine, y.subarray(b.to)));
 }
 
-function* wholeFiles(files: Files): Generator<DamageCase> {
-  const names = [...files.keys()];
-  const one = (file: string, how: string, change: (copy: Files) => void): DamageCase => ({
-    what: `${file} ${how}`,
-    kind: `file ${how.split(" ")[0]!}`,
+/** Something that happens to whole files. */
+const moved =
+  (files: Files, noun: string) =>
+  (what: string, how: string, change: (copy: Files) => void): DamageCase => ({
+    what: `${what} ${how}`,
+    kind: `${noun} ${how.split(" ")[0]!}`,
     make: () => {
       const copy = new Map(files);
       change(copy);
       return copy;
     },
   });
+
+const chainOf = (file: string): number => Number(file.slice(0, 3));
+
+/** Of a log that has several. */
+function* wholeChains(files: Files): Generator<DamageCase> {
+  const chains = [...new Set([...files.keys()].map(chainOf))];
+  const one = moved(files, "chain");
+  const as = (chain: number, file: string): string => name(Number(file.slice(4, 14)), chain);
+  const of = (chain: number): [string, Uint8Array][] => [...files].filter(([file]) => chainOf(file) === chain);
+  for (const a of chains.length > 1 ? chains : []) {
+    yield one(`chain ${a}`, "deleted", (copy) => of(a).forEach(([file]) => copy.delete(file)));
+    yield one(`chain ${a}`, "doubled as another one", (copy) => of(a).forEach(([file, bytes]) => copy.set(as(chains.length, file), bytes)));
+    for (const b of chains.filter((other) => other > a))
+      yield one(`chain ${a}`, `swapped with chain ${b}`, (copy) => {
+        for (const [file] of [...of(a), ...of(b)]) copy.delete(file);
+        for (const [file, bytes] of of(a)) copy.set(as(b, file), bytes);
+        for (const [file, bytes] of of(b)) copy.set(as(a, file), bytes);
+      });
+  }
+}
+
+function* wholeFiles(files: Files): Generator<DamageCase> {
+  const names = [...files.keys()];
+  const one = moved(files, "file");
   for (const [i, a] of names.entries()) {
     const bytes = files.get(a)!;
     yield one(a, "deleted", (copy) => copy.delete(a));
     yield one(a, "zeroed", (copy) => copy.set(a, new Uint8Array(bytes.length)));
-    yield one(a, "doubled as the next one", (copy) => copy.set(name(names.length + 1), bytes));
+    const segments = names.filter((other) => chainOf(other) === chainOf(a)).length;
+    yield one(a, "doubled as the next one", (copy) => copy.set(name(segments + 1, chainOf(a)), bytes));
     for (const [j, b] of names.entries()) {
       if (i === j) continue;
       yield one(a, `overwritten with ${b}`, (copy) => copy.set(a, files.get(b)!));

@@ -4,13 +4,13 @@
 import type { Core } from "../../src/core.js";
 import { codeOf } from "../../src/errors.js";
 import { ABANDON, openLogWith } from "../../src/log.js";
-import type { Entry, Log } from "../../src/types.js";
+import type { Entry, Log, RecoveryReport } from "../../src/types.js";
 import { verifyLogOn } from "../../src/verify.js";
 import type { DamageCase } from "./damage-cases.js";
 import { DIRECTORY, Fixed, SMALL, type FixedLog } from "./fixed-log.js";
 import type { Files } from "./golden-cases.js";
 import { insidesOf } from "./insides.js";
-import { readLog, type ReadLog } from "./independent-reader.js";
+import { readLog, type ReadEntry, type ReadLog } from "./independent-reader.js";
 import { Violation } from "./oracle.js";
 
 const LOUD = ["COREWAL_CORRUPT", "COREWAL_UNKNOWN_VERSION"];
@@ -21,26 +21,45 @@ export const READ_ERROR = "an error when read";
 export const TORN = "a torn tail above every promise";
 const CRASH = "a cut like a crash's: unclean, and the last LSN says so";
 
-/** How one opening ended. */
+type Ends = ReadonlyMap<number, number>;
+
+/** What is said of a log as a whole. */
 interface Answer {
-  outcome: string;
-  lastLsn: number;
+  /** Last LSN of each chain that has one. */
+  ends: string;
+  epoch: number;
+  /** Epochs below it are complete. */
+  complete: number;
   clean: boolean;
 }
 
-/** Of closed logs: a new one for each case would cost more than everything else. */
-let core: Core | undefined;
+const ERROR: Answer = { ends: "", epoch: 0, complete: 0, clean: false };
+const endsOf = (chains: { core: number; lastLsn: number }[]): Ends =>
+  new Map(chains.flatMap(({ core, lastLsn }) => (lastLsn === 0 ? [] : [[core, lastLsn]])));
+const textOf = (ends: Ends): string => [...ends].map(([chain, lsn]) => (chain === 0 ? `${lsn}` : `${lsn} of core ${chain}`)).join(", ");
+
+/** By FORMAT.md alone. */
+function answerOf({ answer, chains, complete }: ReadLog): Answer {
+  const ends = textOf(endsOf(chains.map(({ chain, lastLsn }) => ({ core: chain, lastLsn }))));
+  return { ends, epoch: Math.max(0, ...chains.map(({ epoch }) => epoch)), complete, clean: answer === "clean" };
+}
 
 export class Judge {
   private readonly good: ReadLog;
+  private readonly answer: Answer;
+  private readonly chainOf: ReadonlyMap<ReadEntry, number>;
+  /** Of closed logs: a new one for each case would cost more than everything else. */
+  private core: Core | undefined;
 
   constructor(readonly files: Files) {
     this.good = readLog(files);
+    this.answer = answerOf(this.good);
+    this.chainOf = new Map(this.good.segments.flatMap(({ chain, entries }) => entries.map((entry) => [entry, chain])));
   }
 
   /** Some entries are covered by no promise yet. */
   get unproven(): boolean {
-    return this.good.promise < this.good.lastLsn;
+    return this.good.chains.some(({ promise, lastLsn }) => promise < lastLsn);
   }
 
   /** Throws a Violation if anything is lost or invented without a word. Returns what was said. */
@@ -61,52 +80,69 @@ export class Judge {
     if (fixed.storage.changes > 0) throw new Violation("reading or verifying changed something");
     if (report.ok && (read.outcome === OPEN_ERROR || read.outcome === READ_ERROR))
       throw new Violation(`${read.outcome}, but verify says that all is well`);
-    if (report.ok && (report.lastLsn !== read.lastLsn || report.clean !== read.clean))
-      throw new Violation(`verify says ${report.lastLsn}, clean ${report.clean}; opening says ${read.lastLsn}, clean ${read.clean}`);
+    const ends = textOf(endsOf(report.cores));
+    if (report.ok && (ends !== read.ends || report.clean !== read.clean))
+      throw new Violation(`verify says ${ends}, clean ${report.clean}; opening says ${read.ends}, clean ${read.clean}`);
     const written = await this.open(files, async () => {
+      const { core } = this;
       const log = (await openLogWith(DIRECTORY, SMALL, { ...fixed.environment(), ...(core === undefined ? {} : { core }) })) as FixedLog;
-      core = insidesOf(log).core;
+      this.core = insidesOf(log).core;
       return log;
     });
-    if (written.outcome !== read.outcome || written.lastLsn !== read.lastLsn || written.clean !== read.clean)
+    if (JSON.stringify(written) !== JSON.stringify(read))
       throw new Violation(`opened for reading: ${JSON.stringify(read)}, for writing: ${JSON.stringify(written)}`);
     return read.outcome;
   }
 
-  private async open(files: Files, open: () => Promise<Log>): Promise<Answer> {
+  private async open(files: Files, open: () => Promise<Log>): Promise<Answer & { outcome: string }> {
     let log: Log;
     try {
       log = await open();
     } catch (error) {
-      return { outcome: this.loud(error, OPEN_ERROR), lastLsn: 0, clean: false };
+      return { outcome: this.loud(error, OPEN_ERROR), ...ERROR };
     }
-    const { lastLsn, clean } = log.recovery;
+    const ends = endsOf(log.recovery.cores);
+    const answer = answerIn(log.recovery, textOf(ends), ABANDON in log);
     let at = 0;
     try {
       try {
-        for await (const batch of log.readBatches({ internal: true })) for (const entry of batch) this.compare(entry, at++);
+        for await (const batch of log.readBatches({ internal: true })) for (const entry of batch) at = this.compare(entry, at, ends);
       } catch (error) {
-        return { outcome: this.loud(error, READ_ERROR), lastLsn, clean };
+        return { outcome: this.loud(error, READ_ERROR), ...answer };
       }
     } finally {
       if (ABANDON in log) (log as FixedLog)[ABANDON]();
       else await log.close();
     }
-    if (lastLsn > this.good.lastLsn) throw new Violation(`ends at LSN ${lastLsn} instead of ${this.good.lastLsn}`);
-    const expected = this.good.entries.filter((e) => e.lsn <= lastLsn).length;
-    if (at !== expected) throw new Violation(`ends at LSN ${lastLsn}, but gives ${at} entries instead of ${expected}`);
-    return { outcome: this.outcome(files, lastLsn, clean), lastLsn, clean };
+    for (const { chain, lastLsn } of this.good.chains)
+      if ((ends.get(chain) ?? 0) > lastLsn) throw new Violation(`ends at LSN ${answer.ends} instead of ${this.answer.ends}`);
+    while (this.isCut(at, ends)) at++;
+    if (at < this.good.entries.length)
+      throw new Violation(`ends at LSN ${answer.ends}, but gives ${at} of ${this.good.entries.length} entries`);
+    return { outcome: this.outcome(files, ends, answer), ...answer };
   }
 
-  private outcome(files: Files, lastLsn: number, clean: boolean): string {
-    if (lastLsn === this.good.lastLsn) return SAME;
-    if (clean) throw new Violation(`ends at LSN ${lastLsn} instead of ${this.good.lastLsn} and calls that clean`);
-    if (lastLsn >= this.good.promise) return TORN;
-    // The promise must have gone with the entries: whoever looks by FORMAT.md alone must not find it either.
-    const { answer, lastLsn: end } = readLog(files);
-    if (answer !== "torn" || end !== lastLsn)
-      throw new Violation(`ends at LSN ${lastLsn}, below a promise; by FORMAT.md it is ${answer} and ends at ${end}`);
-    return CRASH;
+  private outcome(files: Files, ends: Ends, answer: Answer): string {
+    const { good } = this;
+    if (answer.complete > good.complete) throw new Violation(`calls epoch ${answer.complete - 1} complete, ${good.complete - 1} was`);
+    const whole = answer.ends === this.answer.ends;
+    const epochs = answer.epoch === this.answer.epoch && answer.complete === good.complete;
+    if (whole && epochs) return SAME;
+    if (answer.clean)
+      throw new Violation(
+        whole
+          ? `is in epoch ${answer.epoch}, ${answer.complete - 1} complete, instead of ${this.answer.epoch} and ${good.complete - 1}, and calls that clean`
+          : `ends at LSN ${answer.ends} instead of ${this.answer.ends} and calls that clean`,
+      );
+    const promised = good.chains.every(({ chain, promise }) => (ends.get(chain) ?? 0) >= promise);
+    if (promised && epochs) return TORN;
+    // A promise must have gone with the entries: whoever looks by FORMAT.md alone must not find it either.
+    const read = readLog(files);
+    if (read.answer !== "torn" || JSON.stringify(answerOf(read)) !== JSON.stringify(answer))
+      throw new Violation(
+        `ends at LSN ${answer.ends}, below a promise; by FORMAT.md it is ${read.answer} and ends at ${answerOf(read).ends}, epoch ${answerOf(read).epoch}`,
+      );
+    return whole ? SAME : promised ? TORN : CRASH;
   }
 
   private loud(error: unknown, outcome: string): string {
@@ -114,19 +150,37 @@ export class Judge {
     return outcome;
   }
 
-  private compare(entry: Entry, at: number): void {
-    const good = this.good.entries[at];
-    if (
-      good === undefined ||
-      entry.lsn !== good.lsn ||
-      entry.term !== good.term ||
-      entry.epoch !== good.epoch ||
-      entry.core !== good.stripe ||
-      entry.kind !== good.kind ||
-      entry.timestampMs !== Number(good.timeNs) / 1e6 ||
-      Buffer.compare(entry.key ?? new Uint8Array(0), good.key) !== 0 ||
-      Buffer.compare(entry.value, good.value) !== 0
-    )
-      throw new Violation(`gives ${entry.kind} LSN ${entry.lsn} as entry ${at + 1}, which was never written there`);
+  /** Is this entry cut off? An epoch's beginning behind the last LSN may be shown or not. */
+  private isCut(at: number, ends: Ends): boolean {
+    const entry = this.good.entries[at];
+    return entry !== undefined && entry.lsn > (ends.get(this.chainOf.get(entry)!) ?? 0);
   }
+
+  /** Gives the place of the entry that comes next. */
+  private compare(entry: Entry, from: number, ends: Ends): number {
+    let at = from;
+    while (!isSame(entry, this.good.entries[at]) && this.isCut(at, ends)) at++;
+    if (!isSame(entry, this.good.entries[at]))
+      throw new Violation(`gives ${entry.kind} LSN ${entry.lsn} as entry ${at + 1}, which was never written there`);
+    return at + 1;
+  }
+}
+
+/** `written`: it was opened for writing, and a per-core log then goes on in the next epoch. */
+function answerIn({ topology, epoch, completeEpoch, clean }: RecoveryReport, ends: string, written: boolean): Answer {
+  return { ends, epoch: epoch - Number(written && topology === "per-core"), complete: completeEpoch + 1, clean };
+}
+
+function isSame(entry: Entry, good: ReadEntry | undefined): boolean {
+  return (
+    good !== undefined &&
+    entry.lsn === good.lsn &&
+    entry.term === good.term &&
+    entry.epoch === good.epoch &&
+    entry.core === good.stripe &&
+    entry.kind === good.kind &&
+    entry.timestampMs === Number(good.timeNs) / 1e6 &&
+    Buffer.compare(entry.key ?? new Uint8Array(0), good.key) === 0 &&
+    Buffer.compare(entry.value, good.value) === 0
+  );
 }

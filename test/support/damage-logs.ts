@@ -1,6 +1,6 @@
 // The logs whose every byte is damaged: several segments each, in each way that a log can have been left.
 
-import { ABANDON, PUMP } from "../../src/log.js";
+import { ABANDON, attachLog, PUMP } from "../../src/log.js";
 import { appendEach, drive, Fixed, type FixedLog } from "./fixed-log.js";
 import { name } from "./damaged-logs.js";
 import { loseLsns, pattern, type Files } from "./golden-cases.js";
@@ -62,6 +62,33 @@ async function rotated(): Promise<Files> {
   if (fixed.files.size !== 2) throw new Error(`there are ${fixed.files.size} segments: it was to rotate once`);
   return fixed.files;
 }
+
+/** Two chains of three segments each. In the last life an epoch begins, which an empty frame promises, and one core goes on. */
+async function cores(end: (log: FixedLog) => Promise<void> | void): Promise<Files> {
+  const fixed = new Fixed();
+  for (let life = 0; ; life++) {
+    const log = await fixed.open({ topology: "per-core", stripes: 2 });
+    const other = await attachLog(log.handle);
+    await appendEach(fixed, log, [pattern(30, life)]);
+    await appendEach(fixed, log, [{ kind: "put", key: `key ${life}`, value: pattern(9, life) }], other);
+    if (life < 2) {
+      await log.close();
+      continue;
+    }
+    await log.advanceEpoch();
+    fixed.nowMs += 1000;
+    log[PUMP]();
+    await drive(log, log.appendBatch([pattern(50, 5), { kind: "delete", key: "key 0" }]));
+    await end(log);
+    return fixed.files;
+  }
+}
+
+/** Of cores. */
+export const CORE_LOGS: [what: string, make: () => Promise<Files>][] = [
+  ["per core, closed", () => cores((log) => log.close())],
+  ["per core, killed", () => cores((log) => log[ABANDON]())],
+];
 
 export const LOGS: [what: string, make: () => Promise<Files>][] = [
   ["closed", () => thirdLife((log) => log.close())],

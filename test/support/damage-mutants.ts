@@ -87,4 +87,32 @@ export const DAMAGE_MUTANTS: Mutant[] = [
     replace: "      this.done = true;\n",
     why: "damage to a sealed segment ends the reading without a word",
   },
+  {
+    name: "marks-of-chains-unchecked",
+    file: "src/recover.ts",
+    find: "  if (missing === undefined) return;\n",
+    replace: "  if (missing === undefined || missing > 0) return;\n",
+    why: "a whole chain is gone and nobody misses it",
+  },
+  {
+    name: "epoch-promise-ignored",
+    file: "src/recover-chain.ts",
+    find: "t.promisedEpoch > t.epoch || ",
+    replace: "",
+    why: "the beginning of an epoch that was promised is lost without a word, and the epoch given again",
+  },
+  {
+    name: "chain-number-unchecked",
+    file: "src/recover-chain.ts",
+    find: " || header.chain !== chain)",
+    replace: ")",
+    why: "a chain is taken for another one under its name",
+  },
+  {
+    name: "other-chains-called-clean",
+    file: "src/recover.ts",
+    find: "    log.clean &&= chain.clean;\n",
+    replace: "    if (chain.chain === 0) log.clean &&= chain.clean;\n",
+    why: "a chain that lost its end is not told of, if it is not the first",
+  },
 ];

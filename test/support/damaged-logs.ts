@@ -5,7 +5,7 @@ import { appendEach, Fixed, type FixedLog } from "./fixed-log.js";
 import { pattern, type Files } from "./golden-cases.js";
 import { crc, readLog, type ReadLog } from "./independent-reader.js";
 
-export const name = (number: number): string => `000-${String(number).padStart(10, "0")}.wal`;
+export const name = (number: number, chain = 0): string => `${String(chain).padStart(3, "0")}-${String(number).padStart(10, "0")}.wal`;
 
 /** Files and the hands that damage them. `good` is what was there before. */
 export class Damage {

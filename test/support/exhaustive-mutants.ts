@@ -21,8 +21,47 @@ const NAMES = [
   "empty-frame-counts-as-proven",
   "footer-ignores-parent-end",
   "guest-no-fsync",
+  "barrier-not-fsynced",
+  "complete-before-all-began",
+  "barrier-ends-unrecorded",
+  "epoch-promised-unrecorded",
+  "crashed-epoch-goes-on",
+  "crashed-epoch-is-complete",
+  "only-first-chain-finished",
+  "retired-chain-not-read",
+  "lsn-of-another-chain",
 ];
 
-export const EXHAUSTIVE_MUTANTS: Mutant[] = MUTANTS.filter(({ name }) => NAMES.includes(name));
-if (EXHAUSTIVE_MUTANTS.length !== NAMES.length)
-  throw new Error("a planted bug that the exhaustive exploration must find is not in mutants.ts");
+const SHARED = MUTANTS.filter(({ name }) => NAMES.includes(name));
+export const EXHAUSTIVE_MUTANTS: Mutant[] = [
+  ...SHARED,
+  {
+    name: "chain-named-before-it-is-there",
+    file: "src/flusher.ts",
+    find: "new Set([...chainsOf(this.core), chain])",
+    replace: "new Set([...chainsOf(this.core), chain, 1])",
+    why: "the first chain names another one that a crash may prevent, and all is called corrupt",
+  },
+  {
+    name: "name-of-another-chain-not-durable",
+    file: "src/chain.ts",
+    find: "  storage.syncDirectory(directory);\n",
+    replace: "  if (header.chain === 0) storage.syncDirectory(directory);\n",
+    why: "a chain is named in another one, and acknowledged, before its file's name is durable",
+  },
+  {
+    name: "decided-by-the-first-chain",
+    file: "src/recover.ts",
+    find: "= decide(log);",
+    replace: "= decide(together(chains.slice(0, 1).map(({ found }) => found)));",
+    why: "recovery goes on before it has looked at all chains: what one of them says of terms and epochs is missed",
+  },
+  {
+    name: "sealed-before-all-are-drained",
+    file: "src/flusher.ts",
+    find: "      this.drained = true;\n      return false;",
+    replace: "      this.drained = true;\n      this.sealTail();\n      return false;",
+    why: "a sealed chain says that nothing is missing in the others, which have not written everything yet",
+  },
+];
+if (SHARED.length !== NAMES.length) throw new Error("a planted bug that the exhaustive exploration must find is not in mutants.ts");

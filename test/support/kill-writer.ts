@@ -6,12 +6,27 @@ import { openSync, writeSync } from "node:fs";
 import type { Writer } from "../../src/types.js";
 import { operationAt, recordBytes } from "./kill-records.js";
 
-/** Keeps `depth` operations in flight. Ends only with the process. */
-export async function appendForEver(writer: Writer, id: number, depth: number, report: string): Promise<void> {
+export interface WriterTask {
+  /** File for what the writers say. */
+  report: string;
+  /** Operations in flight. */
+  depth: number;
+  /** The epoch is advanced before one of so many of them; 0: never. */
+  epochEvery: number;
+}
+
+/** Ends only with the process. */
+export async function appendForEver(writer: Writer, id: number, { depth, report, epochEvery }: WriterTask): Promise<void> {
   const fd = openSync(report, "a");
   const say = (line: string): void => void writeSync(fd, `${line}\n`);
   const inFlight = new Set<Promise<void>>();
-  for (let counter = 0; ;) {
+  say(`core ${id} ${writer.ownCore}`);
+  for (let counter = 0, operations = 1; ; operations++) {
+    if (epochEvery > 0 && operations % epochEvery === 0) {
+      const name = `${id} ${operations}`;
+      say(`advance ${name}`);
+      inFlight.add(writer.advanceEpoch().then((epoch) => say(`epoch ${name} ${epoch}`)));
+    }
     const operation = operationAt(id, counter);
     const { first, count } = operation;
     counter += count;

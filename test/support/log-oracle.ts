@@ -1,24 +1,32 @@
 // What a log of any topology may show: an oracle for each chain, and what holds between them: the order of the merge, and
 // which epochs are complete.
 
-import type { Entry, RecoveryReport, Topology } from "../../src/types.js";
-import { compare, Oracle, Violation, type Settled } from "./oracle.js";
+import type { Entry, Log, RecoveryReport, Topology } from "../../src/types.js";
+import { compare, Oracle, Violation, type Item, type Settled } from "./oracle.js";
 
 export class LogOracle {
-  private readonly others = new Map<number, Oracle>();
+  private readonly chains = new Map([[0, new Oracle()]]);
   private term = 0;
   /** Everything below this epoch is durable: somebody who advanced it was told so. */
   private begun = 0;
   /** The highest epoch that the log called complete. */
   private complete = -1;
 
-  constructor(
-    private readonly options: () => { topology?: Topology },
-    private readonly first: () => Oracle,
-  ) {}
+  constructor(readonly topology: Topology = "striped") {}
 
-  get topology(): Topology {
-    return this.options().topology ?? "striped";
+  /** The same knowledge apart, for another future. */
+  copy(): LogOracle {
+    const copy = new LogOracle(this.topology);
+    for (const [core, oracle] of this.chains) copy.chains.set(core, oracle.copy());
+    copy.term = this.term;
+    copy.begun = this.begun;
+    copy.complete = this.complete;
+    return copy;
+  }
+
+  /** The same for oracles that will judge alike. */
+  fingerprint(): string {
+    return JSON.stringify([this.term, this.begun, this.complete, ...this.all.map(([core, oracle]) => [core, oracle.fingerprint()])]);
   }
 
   get perCore(): boolean {
@@ -27,11 +35,10 @@ export class LogOracle {
 
   /** The oracle of a chain. */
   of(core: number): Oracle {
-    if (core === 0) return this.first();
-    let oracle = this.others.get(core);
+    let oracle = this.chains.get(core);
     if (oracle === undefined) {
       if (!this.perCore) throw new Violation(`a striped log has a chain ${core}`);
-      this.others.set(core, (oracle = new Oracle()));
+      this.chains.set(core, (oracle = new Oracle()));
       oracle.term = this.term;
     }
     return oracle;
@@ -43,7 +50,7 @@ export class LogOracle {
   }
 
   private get all(): [number, Oracle][] {
-    return [[0, this.first()], ...this.others];
+    return [...this.chains];
   }
 
   /** Something must be there whatever happens. */
@@ -54,6 +61,13 @@ export class LogOracle {
   /** advanceEpoch() resolved with this one. */
   prove(epoch: number): void {
     this.begun = Math.max(this.begun, epoch);
+  }
+
+  /** Notes for each item what is acknowledged before it is appended. */
+  stamp(items: Item[], log: Log): void {
+    const acked = log.durablePositions();
+    for (const { core, lastLsn } of log.recovery.cores) acked[core] = Math.max(acked[core] ?? 0, lastLsn);
+    for (const item of items) item.acked = acked;
   }
 
   /** A log was opened for writing. `closed`: the process before it had closed it. */

@@ -66,8 +66,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: "time-forgotten",
     file: "src/log.ts",
-    find: "tailIsOurs: copied !== undefined, timeNs, frame",
-    replace: "tailIsOurs: copied !== undefined, timeNs: 0n, frame",
+    find: "      timeNs,\n      frame,",
+    replace: "      timeNs: 0n,\n      frame,",
     why: "a clock that is set back between two processes must change no order",
   },
   {
@@ -363,8 +363,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: "epoch-promised-unrecorded",
     file: "src/flusher.ts",
-    find: "this.promisedEpoch = this.durableEpoch = start.identity.epoch;",
-    replace: "this.promisedEpoch = this.durableEpoch = epochOf(core);",
+    find: "// The segment that recovery made in its chain is of an earlier one.\n    if (this.tailIsOurs) this.record(epoch);",
+    replace: "if (this.tailIsOurs) this.promisedEpoch = this.durableEpoch = epoch;",
     why: "a chain that joins after a barrier promises an epoch of which nothing of it is durable",
   },
   {

@@ -80,14 +80,15 @@ export class Oracle {
 
   /** The same for oracles that will judge alike. */
   fingerprint(): string {
-    const operations = this.operations.map(({ items, writer, first, term, refused }) => [
-      items.map(({ id }) => id),
+    const operations = this.operations.map(({ items, writer, first, term, refused, epochs }) => [
+      items.map(({ id, acked }) => [id, acked]),
       writer,
       first,
       term,
       refused,
+      epochs,
     ]);
-    const settled = this.settled.map(({ item, term, epoch, timestampMs }) => [item?.id, term, epoch, timestampMs]);
+    const settled = this.settled.map(({ item, term, epoch, timestampMs }) => [item?.id, item?.acked, term, epoch, timestampMs]);
     return JSON.stringify([this.proven, this.term, this.durableTerm, this.returned, [...this.ghosts], operations, settled]);
   }
 

@@ -1,5 +1,7 @@
-// Planted bugs in the stripe protocol, the negative control of the schedule exploration: see mutants.ts.
+// Planted bugs in the stripe protocol, in per-core logs and in the epoch barrier, the negative control of the schedule
+// exploration: see mutants.ts. What src/ does around the module is planted where it is written down once more.
 
+import { CTL_EPOCH_DONE, MERGE_EPOCH } from "../../assembly/layout.js";
 import type { Mutant } from "./mutants.js";
 
 export const SCHEDULE_MUTANTS: Mutant[] = [
@@ -65,7 +67,7 @@ export const SCHEDULE_MUTANTS: Mutant[] = [
     name: "next-lsn-read-last",
     file: "assembly/merge.ts",
     find: "  while (next < limit) {",
-    replace: "  const late = atomic.load<i64>(CTL_NEXT_LSN);\n  while (next < late) {",
+    replace: "  const late = atomic.load<i64>(BANK, CTL_NEXT_LSN);\n  while (next < late) {",
     why: "an LSN taken after the state words were read is taken for dead",
   },
   {
@@ -73,7 +75,7 @@ export const SCHEDULE_MUTANTS: Mutant[] = [
     file: "assembly/merge.ts",
     find: "    const block = stripe_block(stripe);\n    const ring = stripe_ring(stripe);",
     replace:
-      "    const block = stripe_block(stripe);\n    const ring = stripe_ring(stripe);\n    const early = load<u32>(block + STRIPE_HEAD);\n    atomic.store<u32>(block + STRIPE_HEAD, load<u32>(CTL_SNAPSHOT + (stripe << 2)));\n    atomic.store<u32>(block + STRIPE_HEAD, early);",
+      "    const block = stripe_block(stripe);\n    const ring = stripe_ring(stripe);\n    const early = load<u32>(block + STRIPE_HEAD);\n    atomic.store<u32>(block + STRIPE_HEAD, load<u32>(BANK + CTL_SNAPSHOT + (stripe << 2)));\n    atomic.store<u32>(block + STRIPE_HEAD, early);",
     why: "the owner overwrites what has not been copied yet",
   },
   {
@@ -134,5 +136,128 @@ export const SCHEDULE_MUTANTS: Mutant[] = [
     find: "  if (head == tail) return i64.MAX_VALUE;",
     replace: "  if (head >= tail) return i64.MAX_VALUE;",
     why: "a tail that has wrapped around 2^32 lies below the head",
+  },
+  {
+    name: "claim-of-the-dead-kept",
+    file: "test/schedules/programs.ts",
+    find: "for (let bank = 0; bank < ledger.setup.banks; bank++) {\n    const x",
+    replace: "for (let bank = 0; bank < (yield () => instances[0]!.host_load(L.LOG_CORES)); bank++) {\n    const x",
+    why: "who ended while it claimed a stripe, before it said so, keeps it",
+  },
+  {
+    name: "claim-sets-the-epoch",
+    file: "assembly/ring.ts",
+    find: "    raise(BANK + CTL_STRIPE_HIGH, s + 1);\n    raise(LOG_CORES,",
+    replace: `    const first = atomic.load<u32>(BANK, CTL_STRIPE_HIGH) == 0;\n    raise(BANK + CTL_STRIPE_HIGH, s + 1);\n    if (load<u32>(BANK, CTL_TIME_BYTES) && first) {\n      const epoch = atomic.load<i64>(LOG_EPOCH);\n      store<i64>(BANK, epoch, ${MERGE_EPOCH});\n      atomic.store<i64>(BANK, epoch, ${CTL_EPOCH_DONE});\n    }\n    raise(LOG_CORES,`,
+    why: "the core's flusher and whoever claims it both write the epoch of its frames",
+  },
+  {
+    name: "doorbell-of-its-own-bank",
+    file: "src/banks.ts",
+    find: "i32[(at + CTL_DOORBELL) >> 2] = (bank % pumps) * bankBytes + CTL_SLEEP;",
+    replace: "i32[(at + CTL_DOORBELL) >> 2] = bank * bankBytes + CTL_SLEEP;",
+    why: "the thread that pumps several banks sleeps on the first one's",
+  },
+  {
+    name: "others-demand-without-doorbell",
+    file: "assembly/ring.ts",
+    find: "    seen = before;\n  }\n  doorbell_ring();\n}",
+    replace: "    seen = before;\n  }\n}",
+    why: "the other core's flusher sleeps on",
+  },
+  {
+    name: "wakes-the-first-bank",
+    file: "assembly/index.ts",
+    find: "  wake(BANK);",
+    replace: "  wake(0);",
+    why: "whoever waits for another chain is not woken",
+  },
+  {
+    name: "acknowledged-time-last",
+    file: "assembly/index.ts",
+    find: "  if (load<u32>(BANK, CTL_TIME_BYTES)) raise_acked(load<i64>(BANK, MERGE_TIME_NS));\n  atomic.store<i64>(BANK, <i64>lsn, CTL_DURABLE_LSN);",
+    replace:
+      "  atomic.store<i64>(BANK, <i64>lsn, CTL_DURABLE_LSN);\n  if (load<u32>(BANK, CTL_TIME_BYTES)) raise_acked(load<i64>(BANK, MERGE_TIME_NS));",
+    why: "who has seen that an entry is durable may append one that sorts before it",
+  },
+  {
+    name: "epoch-unchecked",
+    file: "assembly/ring.ts",
+    find: "  if (load<u32>(BANK, CTL_TIME_BYTES) && load<i64>(block, STRIPE_EPOCH) != epoch)\n    return atomic.cmpxchg<u64>(word, pending, state) == pending ? RING_EPOCH : RING_REVOKED;\n",
+    replace: "",
+    why: "an entry of the new epoch has a time of the old one",
+  },
+  {
+    name: "epoch-before-pending",
+    file: "assembly/ring.ts",
+    find: "  if (atomic.cmpxchg<u64>(word, state, pending) != state) return RING_REVOKED;\n  point(2);\n  const epoch = atomic.load<i64>(LOG_EPOCH);\n",
+    replace:
+      "  const epoch = atomic.load<i64>(LOG_EPOCH);\n  if (atomic.cmpxchg<u64>(word, state, pending) != state) return RING_REVOKED;\n  point(2);\n",
+    why: "who publishes in the old epoch is taken for one who will see the new one",
+  },
+  {
+    name: "time-before-epoch",
+    file: "assembly/ring.ts",
+    find: "  if (load<i64>(block, STRIPE_EPOCH) != epoch) {\n    const cores = atomic.load<u32>(LOG_CORES);\n    const bankBytes = load<u32>(LOG_BANK_BYTES);\n    for (let c: u32 = 0; c < cores; c++) floor = max(floor, atomic.load<i64>(c * bankBytes + STRIPE_BLOCKS, STRIPE_TIME));\n    store<i64>(block, epoch, STRIPE_EPOCH);\n  }",
+    replace:
+      "  const cores = atomic.load<u32>(LOG_CORES);\n  const bankBytes = load<u32>(LOG_BANK_BYTES);\n  for (let c: u32 = 0; c < cores; c++) floor = max(floor, atomic.load<i64>(c * bankBytes + STRIPE_BLOCKS, STRIPE_TIME));\n  store<i64>(block, atomic.load<i64>(LOG_EPOCH), STRIPE_EPOCH);",
+    why: "an entry of the old epoch that comes in between has a later time",
+  },
+  {
+    name: "cores-counted-before-epoch",
+    file: "assembly/ring.ts",
+    find: "  const epoch = atomic.load<i64>(LOG_EPOCH);\n  let floor = max(load<i64>(block, STRIPE_TIME), atomic.load<i64>(LOG_ACKED_NS));\n  if (load<i64>(block, STRIPE_EPOCH) != epoch) {\n    const cores = atomic.load<u32>(LOG_CORES);\n",
+    replace:
+      "  const cores = atomic.load<u32>(LOG_CORES);\n  const epoch = atomic.load<i64>(LOG_EPOCH);\n  let floor = max(load<i64>(block, STRIPE_TIME), atomic.load<i64>(LOG_ACKED_NS));\n  if (load<i64>(block, STRIPE_EPOCH) != epoch) {\n",
+    why: "the time of a core that was claimed in between does not count",
+  },
+  {
+    name: "frame-of-two-epochs",
+    file: "assembly/merge.ts",
+    find: "      if (<i8>(load<u8>(group, GROUP_EPOCH) - epoch) > 0) {\n        ahead = 1;\n        break;\n      }\n",
+    replace: "",
+    why: "an entry of the new epoch stands in a frame of the old one",
+  },
+  {
+    name: "epochs-compared-by-size",
+    file: "assembly/merge.ts",
+    find: "if (<i8>(load<u8>(group, GROUP_EPOCH) - epoch) > 0) {",
+    replace: "if (load<u8>(group, GROUP_EPOCH) > epoch) {",
+    why: "an epoch whose lowest byte has wrapped around is taken for an earlier one",
+  },
+  {
+    name: "late-writers-skipped",
+    file: "test/schedules/programs.ts",
+    find: "    for (const stripe of this.late) if ((yield () => x.ring_pending(stripe)) === 0) this.late.delete(stripe);\n",
+    replace: "    this.late.clear();\n",
+    why: "who is pending may still publish in the old epoch",
+  },
+  {
+    name: "waits-for-who-is-ahead",
+    file: "test/schedules/programs.ts",
+    find: "    if (this.next < this.barrierLsn && this.own(L.MERGE_AHEAD) === 0) return 0;\n",
+    replace: "    if (this.next < this.barrierLsn) return 0;\n",
+    why: "an old stamp behind a new one: the frame ends before both, and the epoch never begins",
+  },
+  {
+    name: "complete-without-all",
+    file: "test/schedules/programs.ts",
+    find: "if (yield* haveBegun(place, epoch)) yield* raise(x, L.LOG_COMPLETE, epoch);",
+    replace: "yield* raise(x, L.LOG_COMPLETE, epoch);",
+    why: "a chain still lacks something of an epoch that is told to be complete",
+  },
+  {
+    name: "epoch-begun-in-silence",
+    file: "test/schedules/programs.ts",
+    find: "    yield () => x.host_store64(this.address(L.CTL_EPOCH_DONE), epoch);\n    yield () => x.log_barrier_wake();\n",
+    replace: "    yield () => x.host_store64(this.address(L.CTL_EPOCH_DONE), epoch);\n",
+    why: "whoever waits for the barrier sleeps on",
+  },
+  {
+    name: "one-doorbell-for-all",
+    file: "test/schedules/programs.ts",
+    find: "for (let pump = 0; pump < ledger.setup.pumps; pump++) {",
+    replace: "for (let pump = 0; pump < 1; pump++) {",
+    why: "the other threads' chains never begin the epoch",
   },
 ];

@@ -259,11 +259,7 @@ export class Session {
 
   private begin(hand: Hand, items: Item[]): Operation {
     const { whole } = this.world;
-    if (whole.perCore) {
-      const acked = this.log.durablePositions();
-      for (const { core, lastLsn } of this.log.recovery.cores) acked[core] = Math.max(acked[core] ?? 0, lastLsn);
-      for (const item of items) item.acked = acked;
-    }
+    if (whole.perCore) whole.stamp(items, this.log);
     const operation = this.oracleOf(hand).begin(hand.number, items, this.log.epoch);
     hand.queued.push(operation);
     this.world.trace(
@@ -539,11 +535,18 @@ export class Session {
     }
   }
 
-  /** Somebody comes while an epoch begins, which does not wait for him. */
+  /** Somebody comes while an epoch begins, or after that, which did not wait for him. */
   private async join(): Promise<void> {
     const { world } = this;
     const { random, disk } = world;
-    if (this.beginEpoch()) await this.attach();
+    if (random.chance(0.5)) {
+      await this.advance();
+      await world.pump(2000);
+      if (disk.down || world.failed) return;
+      await this.attach();
+    } else if (this.beginEpoch()) {
+      await this.attach();
+    }
     this.append(this.hands.at(-1)!);
     // What a chain says of epochs it says in the first frames.
     if (disk.crashAt === Infinity && random.chance(0.5)) disk.crashAt = disk.operations + random.between(1, 8);

@@ -4,7 +4,7 @@
 
 import { ABANDON } from "../../src/log.js";
 import { codeOf } from "../../src/errors.js";
-import type { Log, RecoveryReport } from "../../src/types.js";
+import { checkStart, isSealed, lastOf } from "./checks.js";
 import { countKind, type Counts } from "./counts.js";
 import { checkDamage } from "./damage.js";
 import { OutsideFollower } from "./follower.js";
@@ -131,16 +131,6 @@ function closed(world: World, counts: Counts, wasClean: boolean): boolean {
   return sealed || wasClean;
 }
 
-/** Only an open that made a segment has one to seal; what a former one left without footer stays so. */
-function isSealed({ log, whole }: World, wasClean: boolean): boolean {
-  const { recovery } = log!;
-  if (!whole.perCore) return recovery.copied !== undefined || log!.stats().segmentsBegun > 0;
-  const positions = log!.positions();
-  return recovery.cores.every(
-    ({ core, clean, copied, lastLsn }) => (clean && wasClean) || copied !== undefined || (positions[core] ?? 0) > lastLsn,
-  );
-}
-
 /** Everybody has an answer, and then the process dies: with a disk that works, all of it is there again. */
 async function drained(world: World, counts: Counts, session: Session): Promise<void> {
   await world.pump();
@@ -230,26 +220,5 @@ async function recover(world: World, counts: Counts, wasClean: boolean): Promise
         );
       }
     }
-  }
-}
-
-const lastOf = ({ cores }: RecoveryReport, core: number): number => cores.find((other) => other.core === core)?.lastLsn ?? 0;
-
-/** Each chain goes on where recovery found its end, the log in the epoch that recovery names. */
-function checkStart(world: World, log: Log): void {
-  const { recovery } = log;
-  const positions = log.positions();
-  const durable = log.durablePositions();
-  for (const core of positions.keys()) {
-    const last = lastOf(recovery, core);
-    if (positions[core] !== last || durable[core] !== last)
-      throw new Violation(`core ${core} was recovered up to ${last}, but it goes on at ${positions[core]}, durable up to ${durable[core]}`);
-  }
-  if (log.epoch !== recovery.epoch) throw new Violation(`recovery says epoch ${recovery.epoch}, the log ${log.epoch}`);
-  if (recovery.topology !== world.whole.topology) throw new Violation(`the log became ${recovery.topology}`);
-  if (recovery.cores.some(({ core }) => core >= positions.length)) world.count("chain without a stripe");
-  for (const { core, copied } of recovery.cores) {
-    if (copied !== undefined && core >= positions.length) world.count("chain without a stripe copied forward");
-    if (copied?.entries === 0) world.count("nothing but an epoch's beginning copied forward");
   }
 }

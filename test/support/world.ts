@@ -10,7 +10,7 @@ import { countKind, type Counts } from "./counts.js";
 import { mortalCore } from "./dead-thread.js";
 import { insidesOf } from "./insides.js";
 import { inChain, LogOracle } from "./log-oracle.js";
-import { Oracle, Violation, type Settled } from "./oracle.js";
+import { Violation, type Oracle, type Settled } from "./oracle.js";
 import type { OutsideFollower } from "./follower.js";
 import { Random } from "./random.js";
 import { SimulatedDisk, NO_FAULTS, type Faults, type Operation } from "./simulated-disk.js";
@@ -54,8 +54,6 @@ export interface DrivenLog extends Log {
 export class World {
   /** What decides now: the stream of this run, of a life, or of one step. */
   random: Random;
-  /** Of the first chain. */
-  readonly oracle = new Oracle();
   /** Of all chains. */
   readonly whole: LogOracle;
   readonly disk: SimulatedDisk;
@@ -93,10 +91,7 @@ export class World {
     this.trace = trace ?? (() => undefined);
     this.random = random;
     this.config = configure(random);
-    this.whole = new LogOracle(
-      () => this.config.options,
-      () => this.oracle,
-    );
+    this.whole = new LogOracle(this.config.options.topology);
     const { frameAlign = 64 } = this.config.options;
     const sectorBytes = random.pick([512, 4096] as const);
     const options = {
@@ -112,6 +107,11 @@ export class World {
     this.disk.meanwhile = (operation) => this.interleave(operation);
     if (trace !== undefined) this.disk.onOperation = (text) => trace(`    ${text}`);
     this.trace(JSON.stringify({ config: { ...this.config, size: undefined }, disk: this.disk.options }));
+  }
+
+  /** Of the first chain. */
+  get oracle(): Oracle {
+    return this.whole.of(0);
   }
 
   count(kind: string): void {
@@ -293,10 +293,14 @@ export class World {
     return entries;
   }
 
-  /** Reads each chain up to where `endOf` says that it ends, and judges that; then all of them, merged. */
-  async judge(log: Log, endOf: (core: number) => number, how: "judge" | "recovered" = "judge"): Promise<void> {
+  /** Reads each chain up to where `endOf` says that it ends, and judges that; then all of them, merged. Gives the latter. */
+  async judge(log: Log, endOf: (core: number) => number, how: "judge" | "recovered" = "judge"): Promise<Entry[]> {
     const { whole } = this;
-    if (!whole.perCore) return void this.oracle[how](await this.readAll(log), endOf(0));
+    const merged = await this.readAll(log);
+    if (!whole.perCore) {
+      this.oracle[how](merged, endOf(0));
+      return merged;
+    }
     const lists = new Map<number, Settled[]>();
     for (const core of this.coresOf(log)) {
       const entries = await this.readAll(log.core(core));
@@ -307,7 +311,8 @@ export class World {
     }
     // What was in flight for a chain that did not come into being is lost.
     if (how === "recovered") for (const core of whole.cores) if (!lists.has(core)) whole.of(core).recovered([], 0);
-    whole.judgeMerge(await this.readAll(log), lists);
+    whole.judgeMerge(merged, lists);
+    return merged;
   }
 
   /** The chains that a log can have. */

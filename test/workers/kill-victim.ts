@@ -5,7 +5,7 @@ import { appendForEver } from "../support/kill-writer.js";
 import type { VictimTask } from "../support/kill.js";
 import { startThread, task } from "../support/script.js";
 
-const { directory, report, options, threads, firstId, depth } = task<VictimTask>();
+const { directory, options, threads, firstId, ...writing } = task<VictimTask>();
 const log = await openLog(directory, options);
-for (let i = 1; i <= threads; i++) startThread("kill-writer", { handle: log.handle, id: firstId + i, depth, report });
-await appendForEver(log, firstId, depth, report);
+for (let i = 1; i <= threads; i++) startThread("kill-writer", { ...writing, handle: log.handle, id: firstId + i });
+await appendForEver(log, firstId, writing);

@@ -2,7 +2,7 @@
 
 import { workerData } from "node:worker_threads";
 import { attachLog, type LogHandle } from "../../src/index.js";
-import { appendForEver } from "../support/kill-writer.js";
+import { appendForEver, type WriterTask } from "../support/kill-writer.js";
 
-const { handle, id, depth, report } = workerData as { handle: LogHandle; id: number; depth: number; report: string };
-await appendForEver(await attachLog(handle), id, depth, report);
+const { handle, id, ...writing } = workerData as WriterTask & { handle: LogHandle; id: number };
+await appendForEver(await attachLog(handle), id, writing);

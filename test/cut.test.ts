@@ -1,0 +1,133 @@
+// truncateAfter: the end is cut off, writers are fenced, LSNs are given again under a higher term.
+
+import { readdirSync } from "node:fs";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { attachLog, openLog, verifyLog, type Log, type LogOptions } from "../src/index.js";
+import { endSoon, readAll, refused, textOf, within } from "./support/expect.js";
+import { freshPath } from "./support/scratch.js";
+
+test.after(endSoon);
+
+const SMALL: LogOptions = { stripes: 4, ringBytes: 4096, segmentBytes: 16384 };
+const open = (directory: string, options: LogOptions = {}): Promise<Log> => openLog(directory, { ...SMALL, ...options });
+const line = (i: number): string => `${i}`.padEnd(100, "x");
+
+/** Batches of several entries, so that cuts go through frames, in several segments. */
+async function fill(log: Log, count: number): Promise<void> {
+  for (let i = 1; i <= count; i += 5) await log.appendBatch(Array.from({ length: 5 }, (_, n) => line(i + n)));
+}
+
+test("at every place of a log of several segments: what is before stays byte for byte, what comes after is new", async () => {
+  const whole = freshPath("cut");
+  const log = await open(whole);
+  await fill(log, 400);
+  const before = await readAll(log);
+  let now = log;
+  const segments = (await log.segments()).length;
+  assert.ok(segments > 3);
+  const term = log.recovery.term;
+  // From the end to the beginning, through frames and at their ends, in every segment.
+  let cuts = 0;
+  for (let lsn = 399; lsn >= 0; lsn -= lsn > 390 || lsn < 12 ? 1 : 7, cuts++) {
+    const writer = await attachLog(now.handle);
+    now = await within(now.truncateAfter(lsn));
+    await refused(writer.append("too late"), "COREWAL_CLOSED");
+    assert.is(now.durableLsn, lsn);
+    assert.is(now.recovery.lastLsn, lsn);
+    const there = await readAll(now);
+    assert.equal(there, before.slice(0, lsn), `${lsn}`);
+  }
+  assert.ok(cuts > 60);
+  assert.ok(now.recovery.term > term + cuts);
+  assert.is(await now.append("again"), 1);
+  const [again] = await readAll(now);
+  assert.ok(again!.term > term);
+  await now.close();
+  assert.equal((await verifyLog(whole)).faults, []);
+  assert.ok(readdirSync(whole).filter((name) => name.includes(".wal")).length < 10, "what was cut off is removed");
+});
+
+test("a cut through the log, and on: appended, reopened, verified", async () => {
+  const directory = freshPath("cut");
+  let log = await open(directory);
+  for (let round = 0; round < 6; round++) {
+    await fill(log, 100);
+    log = await log.truncateAfter(log.durableLsn - 33 - round);
+    const last = log.durableLsn;
+    assert.is(await log.append(`round ${round}`), last + 1);
+    if (round % 2 === 0) continue;
+    await log.close();
+    assert.equal((await verifyLog(directory)).faults, []);
+    log = await open(directory);
+    assert.is(log.durableLsn, last + 1);
+    assert.is(textOf((await log.get(last + 1))!), `round ${round}`);
+  }
+  const lsns = (await readAll(log)).map(({ lsn }) => lsn);
+  assert.equal(
+    lsns,
+    Array.from({ length: log.durableLsn }, (_, i) => i + 1),
+  );
+  await log.close();
+});
+
+test("per-core: each chain by itself, those that are not named stay", async () => {
+  const directory = freshPath("cut");
+  const log = await open(directory, { topology: "per-core" });
+  const other = await attachLog(log.handle);
+  await fill(log, 50);
+  for (let i = 0; i < 40; i++) await other.append(line(i));
+  await log.advanceEpoch();
+  const before = await readAll(log);
+  const cut = await log.truncateAfter([17]);
+  assert.equal(cut.positions().slice(0, 2), [17, 40]);
+  const kept = before.filter(({ core, lsn }) => core === 1 || lsn <= 17);
+  assert.equal(await readAll(cut), kept);
+  const both = await cut.truncateAfter({ core: 1, lsn: 3 });
+  assert.equal(both.positions().slice(0, 2), [17, 3]);
+  await refused(both.truncateAfter(3), "COREWAL_TOPOLOGY");
+  await both.append("on");
+  await both.close();
+  assert.equal((await verifyLog(directory)).faults, []);
+  const again = await open(directory);
+  assert.equal(
+    again.recovery.cores.map(({ lastLsn }) => lastLsn),
+    [18, 3],
+  );
+  await again.close();
+});
+
+test("checkpoints that hold what is cut go first; a log that needs them is not cut so far; places outside are refused", async () => {
+  const directory = freshPath("cut");
+  let log = await open(directory, { checkpoints: { keep: 3 } });
+  await fill(log, 300);
+  await log.checkpoint(({ write }) => write("three hundred"));
+  await fill(log, 100);
+  await log.checkpoint(({ write }) => write("four hundred"));
+  await fill(log, 5);
+  log = await log.truncateAfter(350);
+  assert.equal(
+    (await log.checkpoints()).map(({ lsn }) => lsn),
+    [300],
+  );
+  assert.is((await log.readCheckpoint())!.lsn, 300);
+  await log.truncateBefore(301);
+  const { firstLsn } = log;
+  assert.ok(firstLsn > 1);
+  await refused(log.truncateAfter(299), "COREWAL_OUT_OF_WINDOW", /every checkpoint holds entries/);
+  await refused(log.truncateAfter(firstLsn - 2), "COREWAL_OUT_OF_WINDOW", new RegExp(`begins with LSN ${firstLsn}`));
+  await refused(log.truncateAfter(351), "COREWAL_INVALID_INPUT", /ends with LSN 350/);
+  await refused(log.truncateAfter(-1), "COREWAL_INVALID_INPUT");
+  await refused(log.truncateAfter("7" as never), "COREWAL_INVALID_INPUT");
+  assert.is(await log.append("it is still open"), 351);
+  log = await log.truncateAfter(320);
+  assert.is(log.firstLsn, firstLsn);
+  await log.close();
+  await refused(log.truncateAfter(1), "COREWAL_CLOSED");
+  const readOnly = await open(directory, { readOnly: true });
+  await refused(readOnly.truncateAfter(1), "COREWAL_READ_ONLY");
+  await readOnly.close();
+  assert.equal((await verifyLog(directory)).faults, []);
+});
+
+test.run();
