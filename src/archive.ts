@@ -186,7 +186,7 @@ export class Archiver {
     if (!same && !this.stopped)
       throw new CorewalError(
         "COREWAL_ARCHIVE",
-        `the archive has another ${there.path} than the log, perhaps from before a repair: move it away, and it is archived anew`,
+        `the archive has another ${there.path} than the log, perhaps from before a repair or truncateAfter: move it away, and it is archived anew`,
         { file: there.path },
       );
   }

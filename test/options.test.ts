@@ -95,8 +95,8 @@ function refuses(name: string, value: unknown): void {
 test("every option has a test, and its documented default", () => {
   assert.equal(resolveOptions(), DEFAULTS);
   assert.equal(resolveOptions({}), DEFAULTS);
-  // Those that are objects: checkpoints.test.ts.
-  const objects = ["checkpoints", "retention"];
+  // Those that are objects: checkpoints.test.ts, archive.test.ts.
+  const objects = ["checkpoints", "retention", "archive"];
   assert.equal([...Object.keys(NUMBERS), ...Object.keys(CHOICES), ...objects].sort(), Object.keys(DEFAULTS).sort());
   const all = Object.fromEntries(Object.keys(DEFAULTS).map((name) => [name, undefined])) as LogOptions;
   assert.equal(resolveOptions(all), DEFAULTS, "undefined means the default");
