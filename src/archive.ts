@@ -18,9 +18,9 @@ import type { ChainReader, Known } from "./read.js";
 import { endsFor, withFile } from "./recover-chain.js";
 import { NEW_SUFFIX, parseSegmentName, readSegmentHeader, segmentName } from "./segment.js";
 import { readSome, writeAll, type Storage, type StorageFile } from "./storage.js";
-import type { LogStats, SealedSegment } from "./types.js";
+import type { ArchiveFunction, LogStats, SealedSegment } from "./types.js";
 
-export type Archive = { directory: string } | ((segment: SealedSegment) => Promise<void> | void);
+export type Archive = { directory: string } | ArchiveFunction;
 
 const CURSOR_NAME = "corewal.archive";
 /** Copied at once; then the event loop has its turn. */

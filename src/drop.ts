@@ -55,7 +55,7 @@ export interface Limits {
   /** What goes is held by a checkpoint only. */
   needsCheckpoint: boolean;
   /** Segments of a chain with this number and higher ones are not archived yet. */
-  keptFrom(chain: number): number;
+  keptFrom: (chain: number) => number;
 }
 
 export class Dropper {

@@ -9,6 +9,8 @@ export { statLog, type StatReport } from "./inspect.js";
 export type { Liveness } from "./lock-owner.js";
 export type { CheckpointOptions, LogOptions, RetentionOptions } from "./options.js";
 export type {
+  ArchiveDirectory,
+  ArchiveFunction,
   Bytes,
   Checkpoint,
   CheckpointInfo,

@@ -4,7 +4,7 @@ import { STRIPES_MAX, TIME_BYTES } from "../assembly/layout.js";
 import type { Archive } from "./archive.js";
 import { directoryPath } from "./directory.js";
 import { mistake, outOfRange } from "./errors.js";
-import type { CheckpointState, Durability, SealedSegment, Topology, WriterOptions } from "./types.js";
+import type { ArchiveDirectory, ArchiveFunction, CheckpointState, Durability, Topology, WriterOptions } from "./types.js";
 
 /**
  * Options of {@link openLog}. Each is checked once, at open; a wrong or unknown one is refused with COREWAL_INVALID_OPTION.
@@ -80,7 +80,7 @@ export interface LogOptions {
    * name, or given to a function, which has archived it when it resolves. At least once, and in the order of each chain. What
    * fails is tried again, and the log grows until it succeeds; {@link LogStats.upkeep} tells. Default: none.
    */
-  archive?: { directory: string | URL } | ((segment: SealedSegment) => Promise<void> | void);
+  archive?: ArchiveDirectory | ArchiveFunction;
   /**
    * So many segment files that were dropped are kept, filled with zeros, and the next segments are written into them: that
    * costs an append less than a new file. Each takes segmentBytes on the disk. Default 2; 0 to 64, 0 removes all.

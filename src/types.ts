@@ -751,6 +751,31 @@ export interface LogCore {
 }
 
 /**
+ * A directory of its own for a log's archive, see the option `archive` of {@link LogOptions}.
+ *
+ * @example
+ * const archive: ArchiveDirectory = { directory: "./data-archive" };
+ * const log = await openLog("./data", { archive });
+ * await log.close();
+ */
+export interface ArchiveDirectory {
+  /** A path or a file: URL; made if it is not there. Not the log's own, and not another log's archive. */
+  directory: string | URL;
+}
+
+/**
+ * Archives a segment, see the option `archive` of {@link LogOptions}. It is done when the promise resolves; if it rejects, or
+ * the function throws, the same segment comes again. Nothing waits for it, and nothing is dropped before.
+ *
+ * @param segment which one
+ * @example
+ * const archive: ArchiveFunction = async ({ path, bytes }) => console.log(`${path} has ${bytes} bytes`);
+ * const log = await openLog("./data", { archive });
+ * await log.close();
+ */
+export type ArchiveFunction = (segment: SealedSegment) => Promise<void> | void;
+
+/**
  * A segment that is written no more, as the function of the option `archive` gets it.
  *
  * @example

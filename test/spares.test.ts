@@ -299,7 +299,7 @@ async function checkLog(disk: SimulatedDisk, acknowledged: number): Promise<void
 }
 
 test("power cuts at every operation of drop, zeroing and use leave only names that tell the truth, and every entry", async () => {
-  const outcomes = 6;
+  const outcomes = 4;
   let cuts = 0;
   let withSpare = 0;
   const machine = (seed: number): SimulatedDisk => new SimulatedDisk(new Random(seed), { orderedNames: seed % 3 === 0, eachFile: true });
