@@ -1,13 +1,13 @@
 // Dropped segments are used again: what becomes of the files, in which order, and what every power cut leaves of that.
 
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ABANDON, openLogWith } from "../src/log.js";
 import type { OpenLog } from "../src/open-log.js";
 import { openLog, verifyLog, type Log, type LogOptions } from "../src/index.js";
-import { parseSegmentName, parseSpareName, readSegmentHeader } from "../src/segment.js";
+import { parseSegmentName, parseSpareName, readSegmentHeader, segmentName } from "../src/segment.js";
 import { verifyLogOn } from "../src/verify.js";
 import { mortalCore } from "./support/dead-thread.js";
 import { environment, openInline, systemError, WatchedStorage, type Step } from "./support/environment.js";
@@ -230,6 +230,30 @@ test("whoever reads in another process a segment that is zeroed meanwhile was la
   }, "COREWAL_READER_LAPPED");
   await outside.close();
   await log.close();
+});
+
+test("verify of a log that drops segments meanwhile takes none of it for damage", async () => {
+  const directory = freshPath("spares");
+  const log = await openLog(directory, SMALL);
+  fill(log, 1, 60);
+  const drop = (number: number): void => {
+    const to = join(directory, `spare-000000000${number}`);
+    renameSync(join(directory, segmentName(0, number)), to);
+    writeFileSync(to, new Uint8Array(SEGMENT_BYTES));
+  };
+  const seen: number[] = [];
+  const report = await verifyLog(directory, {
+    onProgress: (done) => {
+      seen.push(done);
+      // Before it is read, as the process that writes might have done.
+      if (done < 2) drop(done + 1);
+    },
+  });
+  assert.equal(report.faults, []);
+  assert.ok(report.live && seen.length > 3);
+  await log.close();
+  // The same without anybody who may have dropped it.
+  assert.is((await verifyLog(directory)).ok, false);
 });
 
 // --- power cuts ------------------------------------------------------------------------------------
