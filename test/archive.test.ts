@@ -15,6 +15,7 @@ import type { Storage } from "../src/storage.js";
 import { nodeStorage } from "../src/storage/node.js";
 import { mortalCore } from "./support/dead-thread.js";
 import { environment, openInline, WatchedStorage } from "./support/environment.js";
+import { crc } from "./support/independent-reader.js";
 import { endSoon, refused, until, within } from "./support/expect.js";
 import { Random } from "./support/random.js";
 import { freshPath } from "./support/scratch.js";
@@ -181,6 +182,9 @@ test("a cursor that is lost, damaged or another log's means archiving again; wha
   }
   const cursor = join(directory, "corewal.archive");
   const whole = readFileSync(cursor);
+  // As FORMAT.md has it.
+  const [text, checksum] = whole.toString().split("\n") as [string, string];
+  assert.is(parseInt(checksum, 16), crc(new Uint8Array(16), Buffer.from(text)));
   const flipped = (at: number): Buffer => Buffer.from(whole.map((byte, i) => (i === at ? byte ^ 1 : byte)));
   const count = segments(archive).length;
   const digit = whole.indexOf(`[0,${count}]`) + 3;
