@@ -9,6 +9,7 @@
 // A crash between 2 and 3, or a cursor that is lost or damaged, means archiving again, and an archive that has the same
 // bytes already has them.
 
+import { setTimeout } from "node:timers";
 import { segmentPath } from "./chain.js";
 import { placedChecksum } from "./core.js";
 import { codeOf, CorewalError, fromSystem } from "./errors.js";

@@ -9,6 +9,7 @@
 //
 // ARCHITECTURE.md, "Spares", says what a power cut leaves between any two of these; test/models/recycle.pml tries.
 
+import { setTimeout } from "node:timers";
 import { codeOf } from "./errors.js";
 import { isUnfinished, NEW_SUFFIX, parseSpareName, spareName } from "./segment.js";
 import { writeAll, type Storage, type StorageFile } from "./storage.js";

@@ -1,6 +1,7 @@
 // What keeps a log that is open small, and its state quick to rebuild: checkpoints, by hand or by themselves, and dropping
 // what nobody needs any more. All of it is the opener's thread; the only thing on the append path is a new segment.
 
+import { clearInterval, setInterval } from "node:timers";
 import { CTL_EPOCH_DONE, CTL_EPOCH_LSN, LOG_EPOCH } from "../assembly/layout.js";
 import { Archiver } from "./archive.js";
 import { bankAddress, banksOf, isClaimed, positionsOf } from "./banks.js";
