@@ -1,5 +1,6 @@
-// Checks the models of the doorbell, the durable wake-up, the wait for space, the guest and the epochs (test/models/*.pml)
-// in every state, with Debian's `spin` and a C compiler. Each bug that a model can be made with must be found.
+// Checks the models of the doorbell, the durable wake-up, the wait for space, the guest, the epochs, and of dropped segments
+// that are used again (test/models/*.pml) in every state, with Debian's `spin` and a C compiler. Each bug that a model can
+// be made with must be found.
 //
 //   node scripts/models.mjs [--only MODEL]
 
@@ -18,6 +19,7 @@ const MODELS = [
   { name: "durable", sizes: [[]] },
   { name: "space", sizes: [[]] },
   { name: "guest", sizes: [[]] },
+  { name: "recycle", sizes: [[]] },
   {
     name: "epoch",
     sizes: [

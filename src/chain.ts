@@ -2,7 +2,7 @@
 // one operation:
 //
 //   1. The new segment is written under a name that recovery does not look at: header, what is copied
-//      into it, first zeros. fsync.
+//      into it, first zeros. fsync. The file is a new one, or a spare (spares.ts), which is zeros already.
 //   2. Rename to the final name, fsync of the directory: the commit point. From here on the parent's
 //      bytes behind `parentEnd` do not exist.
 //   3. Only then the parent is sealed there, or, if it was sealed already, marked as continued.
@@ -26,6 +26,7 @@ import {
   type SegmentHeader,
   type SegmentSummary,
 } from "./segment.js";
+import { takeSpare } from "./spares.js";
 import { writeAll, type Storage, type StorageFile } from "./storage.js";
 import type { Topology } from "./types.js";
 
@@ -54,6 +55,8 @@ export interface ChainIdentity {
   origin: Uint8Array | undefined;
   frameAlign: number;
   segmentBytes: number;
+  /** There may be spares to make segments of. */
+  spares?: boolean;
 }
 
 /** Frames to copy: the parent's from its `endOffset` up to `end`, empty ones left out. */
@@ -93,7 +96,16 @@ export function linkTo(
   };
 }
 
-/** Makes the segment after `parent` exist; see above. Returns it with its open file. */
+/** A segment that was made, with its open file. */
+export interface MadeSegment {
+  segment: ChainSegment;
+  file: StorageFile;
+  /** So far its bytes exist. */
+  allocated: number;
+  writtenBytes: number;
+}
+
+/** Makes the segment after `parent` exist; see above. */
 export function continueChain(
   storage: Storage,
   identity: ChainIdentity,
@@ -101,7 +113,7 @@ export function continueChain(
   salt: bigint,
   nowNs: bigint,
   copy?: CopyPlan,
-): { segment: ChainSegment; file: StorageFile; allocated: number } {
+): MadeSegment {
   const { directory, chain, frameAlign, segmentBytes } = identity;
   const first = firstFrameOffset(frameAlign);
   const copiedLsns = copy?.frames.reduce((sum, f) => sum + f.lsns, 0) ?? 0;
@@ -131,19 +143,24 @@ export function continueChain(
     throw new CorewalError("COREWAL_LSN_EXHAUSTED", `segment ${parent!.header.number} has the last number there is: begin a new log`);
   const path = segmentPath(directory, header);
   const summary = emptySummary(parentLastLsn + 1);
-  const file = storage.create(path + NEW_SUFFIX);
-  const allocated = Math.max(first + zeroStep(segmentBytes), provenEnd);
+  const spare = identity.spares === true ? takeSpare(storage, directory, path + NEW_SUFFIX, segmentBytes) : undefined;
+  const file = spare ?? storage.create(path + NEW_SUFFIX);
+  let allocated: number;
+  let zerosFrom: number;
   try {
+    zerosFrom = Math.max(provenEnd, spare?.size() ?? 0);
+    allocated = Math.max(first + zeroStep(segmentBytes), zerosFrom);
     writeAll(file, encodeSegmentHeader(header), 0);
     if (parent !== undefined && copy !== undefined) copyFrames(storage, directory, parent, copy, file, header, summary);
-    writeZeros(file, provenEnd, allocated);
+    writeZeros(file, zerosFrom, allocated);
     file.sync();
     commitSegment(storage, directory, header, parent);
   } catch (error) {
     file.close();
     throw error;
   }
-  return { segment: { header, endOffset: provenEnd, summary, footer: undefined }, file, allocated };
+  const writtenBytes = provenEnd + allocated - zerosFrom;
+  return { segment: { header, endOffset: provenEnd, summary, footer: undefined }, file, allocated, writtenBytes };
 }
 
 /** Writes a frame whose entries stand behind its place at `at` for the header, to `offset` of a segment. Returns where the next one goes. */

@@ -6,15 +6,15 @@ import { codeOf, CorewalError, fromSystem, mistake } from "./errors.js";
 import { isOurName, parseSegmentName, RESTORING_NAME } from "./segment.js";
 import type { Storage } from "./storage.js";
 
-export function directoryPath(directory: string | URL): string {
+export function directoryPath(directory: string | URL, what = "a log's directory"): string {
   if (directory instanceof URL) {
     if (directory.protocol !== "file:")
-      throw mistake("COREWAL_INVALID_OPTION", `a log's directory is a path or a file: URL, not ${directory.protocol}`);
+      throw mistake("COREWAL_INVALID_OPTION", `${what} is a path or a file: URL, not ${directory.protocol}`);
     return resolve(fileURLToPath(directory));
   }
   if (typeof directory !== "string" || directory === "")
-    throw mistake("COREWAL_INVALID_OPTION", "a log's directory is a path, a string that is not empty, or a file: URL");
-  if (directory.includes("\0")) throw mistake("COREWAL_INVALID_OPTION", "a log's directory has no NUL in its path");
+    throw mistake("COREWAL_INVALID_OPTION", `${what} is a path, a string that is not empty, or a file: URL`);
+  if (directory.includes("\0")) throw mistake("COREWAL_INVALID_OPTION", `${what} has no NUL in its path`);
   return resolve(directory);
 }
 

@@ -42,8 +42,10 @@ export interface DropOwner {
   check(): void;
   /** An inline flusher's step. */
   pump?: (() => Promise<void>) | undefined;
-  /** A file that is no longer part of the log: removes it, or keeps it as a spare. */
+  /** A file that is no longer part of the log: removes it, or gives it a spare's name. */
   discard(path: string): void;
+  /** … and those names are durable. */
+  discarded(): void;
 }
 
 /** What must stay, whatever is asked for. */
@@ -52,6 +54,8 @@ export interface Limits {
   first: number[];
   /** What goes is held by a checkpoint only. */
   needsCheckpoint: boolean;
+  /** Segments of a chain with this number and higher ones are not archived yet. */
+  keptFrom: (chain: number) => number;
 }
 
 export class Dropper {
@@ -66,14 +70,14 @@ export class Dropper {
     return mine;
   }
 
-  private async drop(wanted: number[], { first, needsCheckpoint }: Limits): Promise<DropReport> {
+  private async drop(wanted: number[], { first, needsCheckpoint, keptFrom }: Limits): Promise<DropReport> {
     const { owner } = this;
     const report: DropReport = { segments: 0, bytes: 0, cores: [] };
     for (const reader of owner.readers) {
       const { chain } = reader;
       owner.check();
       const lsn = Math.min(wanted[chain] ?? 1, first[chain] ?? Infinity, reader.heldLsn, owner.durableLsn(chain) + 1);
-      const floor = await this.raise(reader, lsn, needsCheckpoint);
+      const floor = await this.raise(reader, lsn, needsCheckpoint, keptFrom(chain));
       if (floor > 0) {
         const { segments, bytes } = this.remove(chain, floor);
         report.segments += segments;
@@ -85,12 +89,16 @@ export class Dropper {
   }
 
   /** Makes the floor durable, if that is due; returns it, 0 if there is none. */
-  private async raise(reader: ChainReader, lsn: number, needsCheckpoint: boolean): Promise<number> {
+  private async raise(reader: ChainReader, lsn: number, needsCheckpoint: boolean, keptFrom: number): Promise<number> {
     const segments = reader.segments();
     if (segments.length === 0) return 0;
     // A segment ends where the next one begins; how far the last one goes, its flusher knows.
-    const stays = segments.findIndex((_, i) => i + 1 === segments.length || segments[i + 1]!.header.parentLastLsn >= lsn);
+    const stays = segments.findIndex(
+      ({ header }, i) => i + 1 === segments.length || header.number >= keptFrom || segments[i + 1]!.header.parentLastLsn >= lsn,
+    );
     const last = segments.at(-1)!.header;
+    // Not even if it is empty: then nothing goes on account of its LSNs.
+    if (last.number >= keptFrom) lsn = Math.min(lsn, last.parentLastLsn);
     const before = segments[0]!.header.number;
     const wanted = segments[stays]!.header.number;
     const whole =
@@ -170,7 +178,10 @@ export class Dropper {
       bytes += sizeOf(storage, path);
       this.owner.discard(path);
     }
-    if (numbers.length > 0) storage.syncDirectory(directory);
+    if (numbers.length > 0) {
+      storage.syncDirectory(directory);
+      this.owner.discarded();
+    }
     return { segments: numbers.length, bytes };
   }
 }

@@ -9,6 +9,8 @@
 export type ErrorCode =
   /** The `signal` ended the wait; its reason is the `cause`. With an `lsn` the entry may become durable; without, nothing was written. */
   | "COREWAL_ABORTED"
+  /** The directory of the option `archive` is another log's, or has another file than the log under the name of a segment. */
+  | "COREWAL_ARCHIVE"
   /** The log or this writer was closed. */
   | "COREWAL_CLOSED"
   /** Something that had been durable is damaged or missing: see `file`, `offset`, `lsn`. Nothing was changed. */

@@ -537,7 +537,7 @@ export class Flusher {
     this.file = next.file;
     this.allocated = next.allocated;
     count(this.core, STAT_SEGMENTS, 1);
-    count(this.core, STAT_WRITTEN_BYTES, next.allocated);
+    count(this.core, STAT_WRITTEN_BYTES, next.writtenBytes);
     this.core.f64[STAT_SEGMENT_NUMBER >> 3] = next.segment.header.number;
     return next.segment;
   }

@@ -10,6 +10,8 @@ export { statLog, type StatReport } from "./inspect.js";
 export type { Liveness } from "./lock-owner.js";
 export type { CheckpointOptions, LogOptions, RetentionOptions } from "./options.js";
 export type {
+  ArchiveDirectory,
+  ArchiveFunction,
   Bytes,
   Checkpoint,
   CheckpointInfo,
@@ -29,6 +31,7 @@ export type {
   Position,
   ReadOptions,
   RecoveryReport,
+  SealedSegment,
   SegmentStats,
   StateWriter,
   Topology,

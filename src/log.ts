@@ -4,6 +4,7 @@
 import { randomBytes } from "node:crypto";
 import { threadId, type Worker } from "node:worker_threads";
 import { STAT_SEGMENT_NUMBER, STAT_SEGMENT_OFFSET } from "../assembly/layout.js";
+import { requireOwnArchive } from "./archive.js";
 import { bankAddress, clearControl, initLog, logGeometry, type Geometry } from "./banks.js";
 import { clockStart, threadClock, type ClockStart } from "./clock.js";
 import { bindCore, coreModule, entrySeed, makeMemory, type CompiledModule, type Core, type SharedMemory } from "./core.js";
@@ -23,6 +24,7 @@ import { openReadOnly, PUMP, type ReadOnlyEnvironment } from "./read-only.js";
 import { rebuild, type RepairReport } from "./rebuild.js";
 import { chainOf, identitiesAfter, recoverLog, reportOf, requireTopology, type Decision, type RecoveredLog } from "./recover.js";
 import { requireDurableNames, requireRuntime, warnOfWeakness } from "./runtime.js";
+import { removeUnfinished } from "./spares.js";
 import { nodeStorage } from "./storage/node.js";
 import type { Log, LogHandle, Topology, Writer, WriterOptions } from "./types.js";
 import { StripeWriter } from "./writer.js";
@@ -78,6 +80,8 @@ export function openLog(directory: string | URL, options?: LogOptions): Promise<
 export async function openLogWith(directory: string | URL, options: LogOptions | undefined, environment: Environment): Promise<Log> {
   const resolved = resolveOptions(options);
   const path = directoryPath(directory);
+  if (typeof resolved.archive === "object" && resolved.archive.directory === path)
+    throw mistake("COREWAL_INVALID_OPTION", `option archive.directory is the log's own: name another one`);
   requireRuntime();
   if (resolved.readOnly) return openReadOnly(path, environment, resolved.topology);
   requireDurableNames();
@@ -109,7 +113,7 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
   const since = performance.now();
   const { storage } = environment;
   const nowNs = toNs(environment.now());
-  const { frameAlign, segmentBytes, stripes } = options;
+  const { archive, frameAlign, segmentBytes, spareSegments, stripes } = options;
   let topology!: Topology;
   let geometry!: Geometry;
   let identify!: Decision["identity"];
@@ -121,7 +125,9 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
       topology === "striped" ? logGeometry(stripes, options.ringBytes, frameBytes) : logGeometry(1, options.ringBytes, frameBytes, stripes);
     requireMemory(options, geometry.totalBytes);
     const logId = found.logId ?? environment.randomBytes(16);
-    identify = identitiesAfter(found, { directory, logId, topology, frameAlign, segmentBytes });
+    identify = identitiesAfter(found, { directory, logId, topology, frameAlign, segmentBytes, spares: spareSegments > 0 });
+    if (archive !== undefined && typeof archive !== "function") requireOwnArchive(storage, archive.directory, found.logId);
+    removeUnfinished(storage, directory, spareSegments);
     return { identity: identify, salt: () => randomSalt(environment), nowNs };
   };
   const recover = (): RecoveredLog => recoverLog(storage, directory, "write", decide);

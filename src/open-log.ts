@@ -331,6 +331,7 @@ export class OpenLog extends StripeWriter implements Log {
 
   [ABANDON](): void {
     for (const writer of this.parts.drive?.writers ?? []) writer.end();
+    this.upkeep.abandon();
     this.letGo();
   }
 }

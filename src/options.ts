@@ -1,8 +1,10 @@
 // All options, in one place: default, unit, limits. Validated once, at open; the error names option and value.
 
 import { STRIPES_MAX, TIME_BYTES } from "../assembly/layout.js";
+import type { Archive } from "./archive.js";
+import { directoryPath } from "./directory.js";
 import { mistake, outOfRange } from "./errors.js";
-import type { CheckpointState, Durability, Topology, WriterOptions } from "./types.js";
+import type { ArchiveDirectory, ArchiveFunction, CheckpointState, Durability, Topology, WriterOptions } from "./types.js";
 
 /**
  * Options of {@link openLog}. Each is checked once, at open; a wrong or unknown one is refused with COREWAL_INVALID_OPTION.
@@ -74,6 +76,17 @@ export interface LogOptions {
   /** When old segments are dropped without being asked for. Default: never. */
   retention?: RetentionOptions;
   /**
+   * Where each segment goes once the next one was begun, before it may be dropped: it is copied into a directory, under its
+   * name, or given to a function, which has archived it when it resolves. At least once, and in the order of each chain. What
+   * fails is tried again, and the log grows until it succeeds; {@link LogStats.upkeep} tells. Default: none.
+   */
+  archive?: ArchiveDirectory | ArchiveFunction;
+  /**
+   * So many segment files that were dropped are kept, filled with zeros, and the next segments are written into them: that
+   * costs an append less than a new file. Each takes segmentBytes on the disk. Default 2; 0 to 64, 0 removes all.
+   */
+  spareSegments?: number;
+  /**
    * Frames begin at multiples of this many bytes, a power of two. The disk's sector size (4096) guards against neighbours
    * damaged by an interrupted overwrite. Default 64; 64 to 65,536, at most segmentBytes / 16.
    */
@@ -122,10 +135,11 @@ export interface RetentionOptions {
 }
 
 /** A topology that was not asked for is the log's own. */
-export type ResolvedOptions = Required<Omit<LogOptions, "topology" | "checkpoints" | "retention">> & {
+export type ResolvedOptions = Required<Omit<LogOptions, "topology" | "checkpoints" | "retention" | "archive">> & {
   topology: Topology | undefined;
   checkpoints: Required<Omit<CheckpointOptions, "state">> & { state: CheckpointState | undefined };
   retention: Required<RetentionOptions> | undefined;
+  archive: Archive | undefined;
 };
 
 const FLUSHER_THREADS_MAX = 16;
@@ -204,6 +218,8 @@ const NAMES = new Set<string>([
   "onCorruption",
   "checkpoints",
   "retention",
+  "archive",
+  "spareSegments",
   "frameAlign",
 ] satisfies (keyof LogOptions)[]);
 
@@ -263,6 +279,8 @@ export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
     createIfMissing: choice("createIfMissing", o.createIfMissing, true, [true, false]),
     checkpoints: resolveCheckpoints(o.checkpoints),
     retention: resolveRetention(o.retention),
+    archive: resolveArchive(o.archive),
+    spareSegments: number("spareSegments", o.spareSegments, 2, 0, 64),
     frameAlign: number("frameAlign", o.frameAlign, 64, 64, 65_536, "power of two"),
   };
   if (resolved.readOnly && resolved.onCorruption !== "fail")
@@ -291,6 +309,7 @@ export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
 }
 
 const CHECKPOINT_NAMES = new Set(["keep", "state", "everyMs", "everyBytes", "everyEntries"]);
+const ARCHIVE_NAMES = new Set(["directory"]);
 const RETENTION_NAMES = new Set(["bytes", "ageMs", "withoutCheckpoint"]);
 
 function resolveCheckpoints(o: CheckpointOptions = {}): ResolvedOptions["checkpoints"] {
@@ -326,6 +345,12 @@ function resolveRetention(o: RetentionOptions | undefined): ResolvedOptions["ret
     ageMs: number("retention.ageMs", o.ageMs, Infinity, 0, Number.MAX_SAFE_INTEGER, "any"),
     withoutCheckpoint: choice("retention.withoutCheckpoint", o.withoutCheckpoint, false, [true, false]),
   };
+}
+
+function resolveArchive(o: LogOptions["archive"]): Archive | undefined {
+  if (o === undefined || typeof o === "function") return o;
+  checkNames(o, ARCHIVE_NAMES, "archive.");
+  return { directory: directoryPath(o.directory, "option archive.directory") };
 }
 
 /** Throws if a log would need more memory than can be addressed. */

@@ -12,6 +12,7 @@
 import { continueChain, endParent, segmentPath, type ChainIdentity, type ChainSegment, type CopyPlan } from "./chain.js";
 import { SegmentScanner, type StopReason } from "./scan.js";
 import { readFooter, type Footer } from "./footer.js";
+import { codeOf } from "./errors.js";
 import { mergeMarks, NO_MARKS, type Marks } from "./marks.js";
 import { addFrame, corrupt, emptySummary, parseSegmentName, readSegmentHeader, type FrameFacts, type SegmentHeader } from "./segment.js";
 import type { Storage, StorageFile } from "./storage.js";
@@ -203,6 +204,10 @@ export function withFile<T>(
         64,
       );
     return use(file, header);
+  } catch (error) {
+    // A segment that was dropped since it was opened, and is being zeroed: it is gone, not damaged.
+    if (codeOf(error) === "COREWAL_CORRUPT") storage.open(file.path, "read").close();
+    throw error;
   } finally {
     file.close();
   }

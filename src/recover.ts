@@ -65,7 +65,7 @@ export function recoverLog(
  */
 export function identitiesAfter(
   found: RecoveredLog,
-  log: Pick<ChainIdentity, "directory" | "logId" | "topology" | "frameAlign" | "segmentBytes">,
+  log: Pick<ChainIdentity, "directory" | "logId" | "topology" | "frameAlign" | "segmentBytes" | "spares">,
 ): Decision["identity"] {
   const term = found.term + 1;
   const perCore = log.topology === "per-core";

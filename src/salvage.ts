@@ -21,6 +21,7 @@ import {
 } from "../assembly/layout.js";
 import { borrowWindow, entrySeed, returnWindow, type Core } from "./core.js";
 import { bodyBytesOf, lsnsOf } from "./entry.js";
+import { codeOf } from "./errors.js";
 import { alignUp, decodeFrameHeader, type FrameHeader } from "./frame.js";
 import { segmentPath, type ChainSegment } from "./chain.js";
 import { mergeMarks, NO_MARKS, sameMarks, type Marks } from "./marks.js";
@@ -172,7 +173,16 @@ export class Salvage {
       return;
     }
     this.saw({ term: header.term, epoch: header.epoch, timeNs: 0n }, header.marks);
-    const file = new TolerantFile(this.storage.open(content, "read"));
+    let file: TolerantFile;
+    try {
+      file = new TolerantFile(this.storage.open(content, "read"));
+    } catch (error) {
+      if (codeOf(error) !== "ENOENT") throw error;
+      // Dropped since the survey: verify knows by whom.
+      yield this.fault(faultAt(this.found.chain, content, 0, this.due, "io", "the segment is gone", error));
+      if (next !== undefined) yield* this.lose(next.parentLastLsn);
+      return;
+    }
     try {
       yield* this.frames(link, file, header, next, child === undefined);
     } finally {

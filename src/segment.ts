@@ -158,14 +158,31 @@ export function parseSegmentName(name: string): { chain: number; number: number 
   return match === null ? undefined : { chain: Number(match[1]), number: Number(match[2]) };
 }
 
+/** A file of zeros, of which a segment will be made. */
+export function spareName(number: number): string {
+  return `spare-${String(number).padStart(10, "0")}`;
+}
+
+export function parseSpareName(name: string): number | undefined {
+  const number = /^spare-(\d{10})$/.exec(name)?.[1];
+  return number === undefined ? undefined : Number(number);
+}
+
 /** Does the name belong to corewal, in whatever state? */
 export function isOurName(name: string): boolean {
   return (
     /^\d{3}-\d{10}\.wal(\.new|\.removed-\d+)?$/.test(name) ||
     /^checkpoint-\d{10}\.ckp(\.new)?$/.test(name) ||
+    /^spare-\d{10}(\.new)?$/.test(name) ||
+    /^corewal\.archive(\.new)?$/.test(name) ||
     /^corewal\.lock(\.|$)/.test(name) ||
     name === RESTORING_NAME
   );
+}
+
+/** Of a file under construction, whatever it was to become. */
+export function isUnfinished(name: string): boolean {
+  return name.endsWith(NEW_SUFFIX) && isOurName(name);
 }
 
 // --- header -------------------------------------------------------------------------------------

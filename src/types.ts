@@ -304,7 +304,7 @@ export interface LogStats {
   };
   /** Bytes in rings, published and not yet written. */
   ringBytesUsed: number;
-  /** Checkpoints, and what was dropped. */
+  /** Checkpoints, what was archived, and what was dropped. */
   upkeep: {
     /** Checkpoints that were made. */
     checkpoints: number;
@@ -312,7 +312,11 @@ export interface LogStats {
     droppedSegments: number;
     /** Bytes in them. */
     droppedBytes: number;
-    /** What was due by itself, by the options `checkpoints` and `retention`, and failed. */
+    /** Segments that the archive was given since the log was opened. */
+    archived: number;
+    /** Segments that are waiting for it, as of a moment ago: they stay until it has them. */
+    archiveBacklog: number;
+    /** What was due by itself, by the options `checkpoints`, `retention`, `archive` and `spareSegments`, and failed. */
     failures: number;
     /** Why, the last time; undefined if nothing failed. */
     lastFailure: string | undefined;
@@ -746,6 +750,56 @@ export interface LogCore {
    * const entry = await log.core(0).get(42); // undefined if that LSN holds none, or is not durable
    */
   get(lsn: number): Promise<Entry | undefined>;
+}
+
+/**
+ * A directory of its own for a log's archive, see the option `archive` of {@link LogOptions}.
+ *
+ * @example
+ * const archive: ArchiveDirectory = { directory: "./data-archive" };
+ * const log = await openLog("./data", { archive });
+ * await log.close();
+ */
+export interface ArchiveDirectory {
+  /** A path or a file: URL; made if it is not there. Not the log's own, and not another log's archive. */
+  directory: string | URL;
+}
+
+/**
+ * Archives a segment, see the option `archive` of {@link LogOptions}. It is done when the promise resolves; if it rejects, or
+ * the function throws, the same segment comes again. Nothing waits for it, and nothing is dropped before.
+ *
+ * @param segment which one
+ * @example
+ * const archive: ArchiveFunction = async ({ path, bytes }) => console.log(`${path} has ${bytes} bytes`);
+ * const log = await openLog("./data", { archive });
+ * await log.close();
+ */
+export type ArchiveFunction = (segment: SealedSegment) => Promise<void> | void;
+
+/**
+ * A segment that is written no more, as the function of the option `archive` gets it.
+ *
+ * @example
+ * const archive = async ({ path, firstLsn, lastLsn }: SealedSegment): Promise<void> => {
+ *   console.log(`LSN ${firstLsn} to ${lastLsn} are in ${path}`); // store it somewhere, and resolve when that is done
+ * };
+ * const log = await openLog("./data", { archive });
+ * await log.close();
+ */
+export interface SealedSegment {
+  /** Whose it is; 0 in a striped log. */
+  core: number;
+  /** Counts from 1 on in each chain, without gaps. */
+  number: number;
+  /** Of its file, which stays as it is until the function has resolved. */
+  path: string;
+  /** Its first LSN. */
+  firstLsn: number;
+  /** Its last LSN; firstLsn - 1 if it has none. */
+  lastLsn: number;
+  /** Size of the file. */
+  bytes: number;
 }
 
 /**

@@ -1,7 +1,9 @@
 // What keeps a log that is open small, and its state quick to rebuild: checkpoints, by hand or by themselves, and dropping
 // what nobody needs any more. All of it is the opener's thread; the only thing on the append path is a new segment.
 
+import { clearInterval, setInterval } from "node:timers";
 import { CTL_EPOCH_DONE, CTL_EPOCH_LSN, LOG_EPOCH, LOG_OPEN } from "../assembly/layout.js";
+import { Archiver } from "./archive.js";
 import { bankAddress, banksOf, isClaimed, positionsOf } from "./banks.js";
 import { segmentPath } from "./chain.js";
 import { Checkpointing, CheckpointReading, listCheckpoints } from "./checkpoints.js";
@@ -13,6 +15,7 @@ import { randomSalt, toNs } from "./flusher.js";
 import type { ResolvedOptions } from "./options.js";
 import type { ChainReader } from "./read.js";
 import { lsnVector } from "./positions.js";
+import { Spares } from "./spares.js";
 import { logStats } from "./stats.js";
 import type { CheckpointInfo, CheckpointState, DropReport, LogStats, Position, Topology } from "./types.js";
 import { KeepAlive } from "./wait.js";
@@ -25,11 +28,13 @@ export const NOTHING_DONE: Readonly<LogStats["upkeep"]> = {
   checkpoints: 0,
   droppedSegments: 0,
   droppedBytes: 0,
+  archived: 0,
+  archiveBacklog: 0,
   failures: 0,
   lastFailure: undefined,
 };
 
-export interface UpkeepOwner extends Omit<DropOwner, "discard"> {
+export interface UpkeepOwner extends Omit<DropOwner, "discard" | "discarded"> {
   readonly topology: Topology;
   readonly options: ResolvedOptions;
   readonly logId: Uint8Array;
@@ -44,12 +49,14 @@ export class Upkeep {
   readonly checkpoints: CheckpointReading;
   private readonly making: Checkpointing;
   private readonly dropper: Dropper;
+  readonly spares: Spares;
+  readonly archiver: Archiver | undefined;
   readonly figures: LogStats["upkeep"] = { ...NOTHING_DONE };
   private timer: ReturnType<typeof setInterval> | undefined;
   private busy = false;
   /** At the last checkpoint, or at open. */
   private since: { ms: number; entries: number; bytes: number };
-  /** When the retention was looked at last. */
+  /** When the retention was looked at last, and how many segments had been begun and archived. */
   private retained = { begun: -1, ms: -Infinity };
 
   constructor(private readonly owner: UpkeepOwner) {
@@ -71,7 +78,11 @@ export class Upkeep {
     this.checkpoints = new CheckpointReading(log);
     this.making = new Checkpointing(log, this.checkpoints, owner.options.checkpoints.keep);
     this.since = this.now();
-    this.dropper = new Dropper({ ...owner, discard: (path) => storage.remove(path) });
+    const { segmentBytes, spareSegments, archive } = owner.options;
+    const failed = (error: unknown): void => this.failed(error);
+    if (archive !== undefined) this.archiver = new Archiver({ ...owner, archive, figures: this.figures, failed });
+    this.spares = new Spares({ storage, directory, bytes: segmentBytes, keep: spareSegments, failed });
+    this.dropper = new Dropper({ ...owner, discard: (path) => this.spares.discard(path), discarded: () => this.spares.discarded() });
   }
 
   /** What was dropped is held by a checkpoint only. */
@@ -88,8 +99,8 @@ export class Upkeep {
 
   /** Looks from time to time for what is due, if anything can ever be. Does not keep the process. */
   start(): void {
-    const { retention, checkpoints } = this.owner.options;
-    if (retention === undefined && checkpoints.state === undefined) return;
+    const { retention, checkpoints, archive } = this.owner.options;
+    if (retention === undefined && checkpoints.state === undefined && archive === undefined) return;
     this.timer = setInterval(() => void this.tick(), TICK_MS);
     this.timer.unref();
   }
@@ -97,6 +108,16 @@ export class Upkeep {
   stop(): void {
     clearInterval(this.timer);
     this.making.stop();
+    this.archiver?.stop();
+    this.spares.stop();
+  }
+
+  /** Nothing more is done, as if the process had been killed. For tests. */
+  abandon(): void {
+    clearInterval(this.timer);
+    this.making.stop();
+    this.archiver?.stop();
+    this.spares.abandon();
   }
 
   /** Does what is due. What fails is told by stats(), and tried again when it is due again. For tests. */
@@ -109,12 +130,14 @@ export class Upkeep {
   private due(): Promise<void> {
     this.busy = true;
     return this.work()
-      .catch((error: unknown) => {
-        if (codeOf(error) === "COREWAL_CLOSED") return;
-        this.figures.failures++;
-        this.figures.lastFailure = error instanceof Error ? error.message : String(error);
-      })
+      .catch((error: unknown) => this.failed(error))
       .finally(() => (this.busy = false));
+  }
+
+  private failed(error: unknown): void {
+    if (codeOf(error) === "COREWAL_CLOSED") return;
+    this.figures.failures++;
+    this.figures.lastFailure = error instanceof Error ? error.message : String(error);
   }
 
   private async work(): Promise<void> {
@@ -125,7 +148,9 @@ export class Upkeep {
       this.since = this.now();
       await this.checkpoint(state);
     }
-    const begun = logStats(this.owner.core, 0).segmentsBegun;
+    // Beside it: nobody knows how long an archive takes.
+    this.archiver?.tick();
+    const begun = logStats(this.owner.core, 0).segmentsBegun + this.figures.archived;
     if (begun === this.retained.begun && chance.now() - this.retained.ms < RETAIN_MS) return;
     this.retained = { begun, ms: chance.now() };
     await this.retain();
@@ -194,7 +219,8 @@ export class Upkeep {
 
   private limits(): Limits {
     const needed = this.making.needed();
-    return { first: needed ?? [], needsCheckpoint: needed !== undefined };
+    const keptFrom = (chain: number): number => this.archiver?.keptFrom(chain) ?? Infinity;
+    return { first: needed ?? [], needsCheckpoint: needed !== undefined, keptFrom };
   }
 
   /** Drops what the retention says, if a checkpoint holds it or the user wants it so. */

@@ -200,6 +200,12 @@ export async function verifyLogOn(storage: Storage, directory: string | URL, { o
       }
     }
   }
+  if (live) {
+    // What the writer has dropped while it was read, and perhaps zeroed, is no fault.
+    const there = new Set(storage.list(path).map((name) => `${path}/${name}`));
+    const dropped = new Set(salvage.found.files.filter((file) => !there.has(file)));
+    report.faults = report.faults.filter(({ file }) => !dropped.has(file));
+  }
   for (const chain of salvage.chains) {
     const { chain: core, links } = chain.found;
     if (links.length === 0) continue;

@@ -28,6 +28,7 @@ const NUMBERS: Partial<Record<keyof LogOptions, [number, number, "whole" | "powe
   queueBytes: [0, 1024 * MiB, "whole"],
   writerStallMs: [1, 60_000, "any"],
   exitTimeoutMs: [0, 600_000, "any"],
+  spareSegments: [0, 64, "whole"],
   frameAlign: [64, 65_536, "power of two"],
 };
 
@@ -64,6 +65,8 @@ const DEFAULTS: ResolvedOptions = {
   onCorruption: "fail",
   checkpoints: { keep: 2, state: undefined, everyMs: Infinity, everyBytes: Infinity, everyEntries: Infinity },
   retention: undefined,
+  archive: undefined,
+  spareSegments: 2,
   frameAlign: 64,
 };
 
@@ -92,8 +95,8 @@ function refuses(name: string, value: unknown): void {
 test("every option has a test, and its documented default", () => {
   assert.equal(resolveOptions(), DEFAULTS);
   assert.equal(resolveOptions({}), DEFAULTS);
-  // Those that are objects: checkpoints.test.ts.
-  const objects = ["checkpoints", "retention"];
+  // Those that are objects: checkpoints.test.ts, archive.test.ts.
+  const objects = ["checkpoints", "retention", "archive"];
   assert.equal([...Object.keys(NUMBERS), ...Object.keys(CHOICES), ...objects].sort(), Object.keys(DEFAULTS).sort());
   const all = Object.fromEntries(Object.keys(DEFAULTS).map((name) => [name, undefined])) as LogOptions;
   assert.equal(resolveOptions(all), DEFAULTS, "undefined means the default");

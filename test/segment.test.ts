@@ -12,9 +12,12 @@ import {
   firstFrameOffset,
   INDEX_STRIDE_BYTES,
   isOurName,
+  isUnfinished,
   parseSegmentName,
+  parseSpareName,
   readSegmentHeader,
   segmentName,
+  spareName,
   type SegmentHeader,
   type SegmentSummary,
 } from "../src/segment.js";
@@ -120,9 +123,23 @@ test("names: what is made is parsed, and nothing else", () => {
     "",
   ])
     assert.is(parseSegmentName(name), undefined, name);
-  for (const name of ["000-0000000001.wal", "000-0000000001.wal.new", "corewal.lock", "corewal.lock.0000000001"])
-    assert.ok(isOurName(name), name);
-  for (const name of ["data.txt", "000-0000000001.wal.old", "corewal.locked", "my000-0000000001.wal"]) assert.not(isOurName(name), name);
+  const unfinished = ["000-0000000001.wal.new", "checkpoint-0000000001.ckp.new", "spare-0000000001.new", "corewal.archive.new"];
+  const finished = ["000-0000000001.wal", "corewal.lock", "corewal.lock.0000000001", "spare-0000000001", "corewal.archive"];
+  const others = [
+    "data.txt",
+    "000-0000000001.wal.old",
+    "corewal.locked",
+    "my000-0000000001.wal",
+    "spare-1",
+    "spare-0000000001.wal",
+    "a.new",
+  ];
+  for (const name of [...finished, ...unfinished]) assert.ok(isOurName(name), name);
+  for (const name of others) assert.not(isOurName(name), name);
+  for (const name of [...finished, ...unfinished, ...others]) assert.is(isUnfinished(name), unfinished.includes(name), name);
+  assert.is(spareName(7), "spare-0000000007");
+  assert.is(parseSpareName(spareName(7)), 7);
+  for (const name of [...unfinished, ...others, "000-0000000001.wal"]) assert.is(parseSpareName(name), undefined, name);
 });
 
 test("header: round trip", () => {

@@ -82,11 +82,16 @@ export class Machine extends World {
     Object.assign(this, { disk, config, whole: state.oracle.copy(), chance: new Random(lives), trace: trace ?? this.trace });
     // The same for all processes that come as the n-th, so that what they leave is the same more often.
     this.clockMs += lives * 10_000;
+    const renamedHere = new Set<string>();
     disk.onOperation = (text) => {
       this.operations.push(text);
       this.armFaults();
       trace?.(`    ${String(this.operations.length).padStart(3)}  ${text}`);
-      if (text.startsWith("open ") && text.endsWith(NEW_SUFFIX)) this.violation ??= new Violation(`${text}: nobody must look into that`);
+      const renamed = /^rename .* to (.*)$/.exec(text)?.[1];
+      if (renamed?.endsWith(NEW_SUFFIX)) renamedHere.add(renamed);
+      // What this process has given such a name is known by the name before: spares are.
+      if (text.startsWith("open ") && text.endsWith(NEW_SUFFIX) && !renamedHere.has(text.slice(text.lastIndexOf("/") + 1)))
+        this.violation ??= new Violation(`${text}: nobody must look into that`);
     };
   }
 
