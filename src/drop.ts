@@ -48,8 +48,8 @@ export interface DropOwner {
 
 /** What must stay, whatever is asked for. */
 export interface Limits {
-  /** For each chain the first LSN that somebody needs, by name; holes where nobody does. */
-  first: number[];
+  /** The first LSN of a chain that somebody needs; Infinity if nobody does. */
+  first: (chain: number) => number;
   /** What goes is held by a checkpoint only. */
   needsCheckpoint: boolean;
 }
@@ -72,8 +72,10 @@ export class Dropper {
     for (const reader of owner.readers) {
       const { chain } = reader;
       owner.check();
-      const lsn = Math.min(wanted[chain] ?? 1, first[chain] ?? Infinity, reader.heldLsn, owner.durableLsn(chain) + 1);
+      const lsn = Math.min(wanted[chain] ?? 1, first(chain), reader.heldLsn, owner.durableLsn(chain) + 1);
       const floor = await this.raise(reader, lsn, needsCheckpoint);
+      // Closed meanwhile: what is left the next open removes, or is removing.
+      owner.check();
       if (floor > 0) {
         const { segments, bytes } = this.remove(chain, floor);
         report.segments += segments;

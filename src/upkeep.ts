@@ -7,7 +7,7 @@ import { segmentPath } from "./chain.js";
 import { Checkpointing, CheckpointReading, listCheckpoints } from "./checkpoints.js";
 import type { Core } from "./core.js";
 import { Dropper, sizeOf, type DropOwner, type Limits } from "./drop.js";
-import { codeOf } from "./errors.js";
+import { codeOf, fromSystem } from "./errors.js";
 import { randomSalt, toNs } from "./flusher.js";
 import type { ResolvedOptions } from "./options.js";
 import type { ChainReader } from "./read.js";
@@ -83,8 +83,15 @@ export class Upkeep {
     this.timer.unref();
   }
 
+  /** The log is about to end. */
   stop(): void {
     clearInterval(this.timer);
+  }
+
+  /** Touches nothing on the disk from now on. */
+  end(): void {
+    this.stop();
+    this.making.stop();
   }
 
   /** Does what is due. What fails is told by stats(), and tried again when it is due again. For tests. */
@@ -92,12 +99,14 @@ export class Upkeep {
     if (this.busy) return Promise.resolve();
     this.busy = true;
     return this.work()
-      .catch((error: unknown) => {
-        if (codeOf(error) === "COREWAL_CLOSED") return;
-        this.figures.failures++;
-        this.figures.lastFailure = error instanceof Error ? error.message : String(error);
-      })
+      .catch((error: unknown) => this.failed(error))
       .finally(() => (this.busy = false));
+  }
+
+  private failed(error: unknown): void {
+    if (codeOf(error) === "COREWAL_CLOSED") return;
+    this.figures.failures++;
+    this.figures.lastFailure = error instanceof Error ? error.message : String(error);
   }
 
   private async work(): Promise<void> {
@@ -154,7 +163,13 @@ export class Upkeep {
       const info = await this.making.make(state);
       this.figures.checkpoints++;
       this.since = this.now();
-      await this.retain();
+      // It is made, whatever becomes of what it replaces: that goes next time.
+      try {
+        this.making.prune();
+        await this.retain();
+      } catch (error) {
+        this.failed(error);
+      }
       return info;
     });
   }
@@ -170,15 +185,19 @@ export class Upkeep {
   }
 
   private async drop(wanted: number[]): Promise<DropReport> {
-    const report = await this.dropper.before(wanted, () => this.limits());
-    this.figures.droppedSegments += report.segments;
-    this.figures.droppedBytes += report.bytes;
-    return report;
+    try {
+      const report = await this.dropper.before(wanted, () => this.limits());
+      this.figures.droppedSegments += report.segments;
+      this.figures.droppedBytes += report.bytes;
+      return report;
+    } catch (error) {
+      throw fromSystem(error, "dropping the beginning of the log", this.owner.directory);
+    }
   }
 
   private limits(): Limits {
-    const needed = this.making.needed();
-    return { first: needed ?? [], needsCheckpoint: needed !== undefined };
+    const { first, hasCheckpoint } = this.making.needed();
+    return { first, needsCheckpoint: hasCheckpoint };
   }
 
   /** Drops what the retention says, if a checkpoint holds it or the user wants it so. */
