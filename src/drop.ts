@@ -151,7 +151,9 @@ export class Dropper {
       floor,
       needsCheckpoint,
     };
-    const { segment, file } = continueChain(storage, identity, tail, randomSalt(chance), toNs(chance.now()));
+    const now = toNs(chance.now());
+    const createdNs = now > found.timeNs ? now : found.timeNs;
+    const { segment, file } = continueChain(storage, identity, tail, randomSalt(chance), createdNs);
     try {
       if (found.copied === undefined) seal(file, segment.header, segment.endOffset, segment.summary);
     } finally {
