@@ -46,6 +46,7 @@ export class Upkeep {
   readonly figures: LogStats["upkeep"] = { ...NOTHING_DONE };
   private timer: ReturnType<typeof setInterval> | undefined;
   private busy = false;
+  private readonly alive = new Set<KeepAlive>();
   /** At the last checkpoint, or at open. */
   private since: { ms: number; entries: number; bytes: number };
   /** When the retention was looked at last. */
@@ -92,6 +93,20 @@ export class Upkeep {
   end(): void {
     this.stop();
     this.making.stop();
+    for (const alive of this.alive) alive.close();
+  }
+
+  /** Keeps the process until it is done, or the log has ended. */
+  private async awake<T>(run: () => Promise<T>): Promise<T> {
+    const alive = new KeepAlive();
+    this.alive.add(alive);
+    alive.hold(true);
+    try {
+      return await run();
+    } finally {
+      this.alive.delete(alive);
+      alive.close();
+    }
   }
 
   /** Does what is due. What fails is told by stats(), and tried again when it is due again. For tests. */
@@ -159,7 +174,7 @@ export class Upkeep {
   }
 
   async checkpoint(state: CheckpointState): Promise<CheckpointInfo> {
-    return awake(async () => {
+    return this.awake(async () => {
       const info = await this.making.make(state);
       this.figures.checkpoints++;
       this.since = this.now();
@@ -181,7 +196,7 @@ export class Upkeep {
   /** Drops what nobody needs before these places, by the user's own wish: also where no checkpoint holds it. */
   async truncateBefore(where: number | Position | number[]): Promise<DropReport> {
     const wanted = lsnVector(where, this.owner.topology, "truncateBefore", 1);
-    return awake(() => this.drop(wanted));
+    return this.awake(() => this.drop(wanted));
   }
 
   private async drop(wanted: number[]): Promise<DropReport> {
@@ -248,14 +263,3 @@ function sizesOf(
 
 const wordOf = (core: Core, bank: number, word: number): number =>
   Number(Atomics.load(core.log.i64, (bankAddress(core, bank) + word) >> 3));
-
-/** Keeps the process until it is done. */
-async function awake<T>(run: () => Promise<T>): Promise<T> {
-  const alive = new KeepAlive();
-  alive.hold(true);
-  try {
-    return await run();
-  } finally {
-    alive.close();
-  }
-}
