@@ -56,6 +56,8 @@ export interface Limits {
 
 export class Dropper {
   private turn: Promise<unknown> = Promise.resolve();
+  /** Chains whose last segment may or may not have come into being: nothing more is dropped of them. */
+  private readonly uncertain = new Set<number>();
 
   constructor(private readonly owner: DropOwner) {}
 
@@ -89,7 +91,7 @@ export class Dropper {
   /** Makes the floor durable, if that is due; returns it, 0 if there is none. */
   private async raise(reader: ChainReader, lsn: number, needsCheckpoint: boolean): Promise<number> {
     const segments = reader.segments();
-    if (segments.length === 0) return 0;
+    if (segments.length === 0 || this.uncertain.has(reader.chain)) return 0;
     // A segment ends where the next one begins; how far the last one goes, its flusher knows.
     const stays = segments.findIndex((_, i) => i + 1 === segments.length || segments[i + 1]!.header.parentLastLsn >= lsn);
     const last = segments.at(-1)!.header;
@@ -153,6 +155,7 @@ export class Dropper {
     };
     const now = toNs(chance.now());
     const createdNs = now > found.timeNs ? now : found.timeNs;
+    this.uncertain.add(chain);
     const { segment, file } = continueChain(storage, identity, tail, randomSalt(chance), createdNs);
     try {
       if (found.copied === undefined) seal(file, segment.header, segment.endOffset, segment.summary);
@@ -160,6 +163,7 @@ export class Dropper {
       file.close();
     }
     found.segments.push(segment);
+    this.uncertain.delete(chain);
     return floor;
   }
 
