@@ -151,14 +151,16 @@ function changeCores(world: World): void {
 }
 
 function closed(world: World, counts: Counts, wasClean: boolean): boolean {
-  const sealed = isSealed(world, wasClean);
+  // A drop that failed in a chain that no core writes leaves its end to the next open.
+  const { hadFailures } = world;
+  const sealed = !hadFailures && isSealed(world, wasClean);
   world.log = undefined;
   world.disarm();
   countKind(counts, "close");
   // What a close says is durable needs no cache.
   if (world.random.chance(0.5)) world.die(true);
   world.disk.crashAt = Infinity;
-  return sealed || wasClean;
+  return sealed || (wasClean && !hadFailures);
 }
 
 /** Only an open that made a segment has one to seal; what a former one left without footer stays so. */

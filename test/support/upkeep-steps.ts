@@ -389,6 +389,7 @@ export class UpkeepSteps {
       world.count(hurt.length === numbers.length ? "every checkpoint damaged" : "one checkpoint of several damaged");
       const outside = await openLogWith(DIRECTORY, { ...config.options, readOnly: true }, { ...world.environment(true), live: false });
       const found = await whatIsFound(outside);
+      if (disk.down) return;
       const good = numbers.find((number) => !hurt.includes(number));
       const allowed: (number | string | undefined)[] =
         good !== undefined ? [good] : checkpoints.needed ? ["COREWAL_CORRUPT"] : [undefined, "COREWAL_CORRUPT"];

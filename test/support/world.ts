@@ -444,6 +444,11 @@ export class World {
     this.disk.faults = { ...NO_FAULTS };
   }
 
+  /** … or met somebody else only. */
+  get hadFailures(): boolean {
+    return this.config.upkeep && this.excused > 0;
+  }
+
   /** Something failed since the log was opened, so that it has a reason to be poisoned. */
   get failed(): boolean {
     const { disk, config, log } = this;
