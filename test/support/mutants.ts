@@ -66,8 +66,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: "time-forgotten",
     file: "src/log.ts",
-    find: "tailIsOurs: copied !== undefined, timeNs, frame",
-    replace: "tailIsOurs: copied !== undefined, timeNs: 0n, frame",
+    find: "tailIsOurs: copied !== undefined,\n      timeNs,",
+    replace: "tailIsOurs: copied !== undefined,\n      timeNs: 0n,",
     why: "a clock that is set back between two processes must change no order",
   },
   {

@@ -22,11 +22,11 @@ const FAULTY_ATTEMPTS_MAX = 4;
 let stray: unknown;
 /** Told of checkpoints that are passed over; nobody else is to hear of those. */
 let warn: (text: string) => void = () => undefined;
-const { emitWarning } = process;
-process.emitWarning = ((text: string | Error, ...rest: unknown[]) => {
+const emitWarning: (...all: never[]) => void = process.emitWarning.bind(process);
+process.emitWarning = (text: unknown, ...rest: unknown[]) => {
   if ((rest[0] as { code?: string } | undefined)?.code === "COREWAL_CHECKPOINT") warn(String(text));
-  else (emitWarning as (...all: unknown[]) => void).call(process, text, ...rest);
-}) as typeof process.emitWarning;
+  else emitWarning(...([text, ...rest] as never[]));
+};
 process.on("unhandledRejection", (error) => {
   stray ??= error;
 });

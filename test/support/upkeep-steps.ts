@@ -169,13 +169,13 @@ export class UpkeepSteps {
 
   /** What comes behind a checkpoint that is being made is to be dropped. */
   private async overtake(): Promise<void> {
-    const { world, append } = this.host;
+    const { world } = this.host;
     const stopped = (): boolean => world.disk.down || world.failed;
     this.checkpoint({ pieces: [7], waits: [true], fails: false });
     await world.pump();
     await world.still();
     if (stopped()) return;
-    append();
+    this.host.append();
     await world.pump();
     await world.still();
     if (stopped()) return;
@@ -286,7 +286,7 @@ export class UpkeepSteps {
   }
 
   private track<T>(promise: Promise<T>, resolved: (value: T) => void, expected: (error: unknown) => boolean, unheld = false): void {
-    const { world, isClosing, explain, listen } = this.host;
+    const { world } = this.host;
     const { disk } = world;
     const failures = disk.failures;
     world.upkeep++;
@@ -307,11 +307,11 @@ export class UpkeepSteps {
       },
     );
     seen.then(done, done);
-    listen(seen, resolved, (error) => {
+    this.host.listen(seen, resolved, (error) => {
       const code = codeOf(error);
       if (expected(error) || disk.down) return;
-      if (code === "COREWAL_CLOSED" && isClosing()) return;
-      if (code === "COREWAL_POISONED" || code === "COREWAL_OUTCOME_UNKNOWN") return explain(error);
+      if (code === "COREWAL_CLOSED" && this.host.isClosing()) return;
+      if (code === "COREWAL_POISONED" || code === "COREWAL_OUTCOME_UNKNOWN") return this.host.explain(error);
       if (!IO_CODES.includes(code ?? "") || disk.failures === failures) throw error;
       world.count("checkpoint or drop that met a broken disk");
     });
