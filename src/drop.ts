@@ -12,7 +12,6 @@ import { bankAddress, banksClaimed, banksOf, ringDoorbells } from "./banks.js";
 import { continueChain, segmentPath, type ChainIdentity } from "./chain.js";
 import type { Core } from "./core.js";
 import { randomSalt, toNs, type Chance } from "./flusher.js";
-import { seal } from "./footer.js";
 import { mergeMarks } from "./marks.js";
 import type { ChainReader } from "./read.js";
 import type { Recovered } from "./recover-chain.js";
@@ -156,12 +155,10 @@ export class Dropper {
     const now = toNs(chance.now());
     const createdNs = now > found.timeNs ? now : found.timeNs;
     this.uncertain.add(chain);
-    const { segment, file } = continueChain(storage, identity, tail, randomSalt(chance), createdNs);
-    try {
-      if (found.copied === undefined) seal(file, segment.header, segment.endOffset, segment.summary);
-    } finally {
-      file.close();
-    }
+    // A log that was closed stays so, and with it the epoch that was complete then.
+    const sealed = found.copied === undefined;
+    const { segment, file } = continueChain(storage, identity, tail, randomSalt(chance), createdNs, undefined, sealed);
+    file.close();
     found.segments.push(segment);
     this.uncertain.delete(chain);
     return floor;
