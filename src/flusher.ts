@@ -509,8 +509,8 @@ export class Flusher {
     const { floor, needsCheckpoint } = this;
     const now = { ...identity, epoch, marks, floor, needsCheckpoint };
     const clock = toNs(this.chance.now());
-    // What is before it may be dropped, and times never go back.
-    const createdNs = clock > this.timeNs ? clock : this.timeNs;
+    // Of what was dropped nothing else says how late it was.
+    const createdNs = floor === 0 || clock > this.timeNs ? clock : this.timeNs;
     const next = continueChain(this.storage, now, this.tail, randomSalt(this.chance), createdNs);
     if (isNew && identity.topology === "per-core") {
       addChain(this.core, identity.chain);
