@@ -113,6 +113,8 @@ export function continueChain(
   salt: bigint,
   nowNs: bigint,
   copy?: CopyPlan,
+  /** Nothing will be written into it: it is sealed before it gets its name. */
+  sealed = false,
 ): MadeSegment {
   const { directory, chain, frameAlign, segmentBytes } = identity;
   const first = firstFrameOffset(frameAlign);
@@ -153,6 +155,7 @@ export function continueChain(
     writeAll(file, encodeSegmentHeader(header), 0);
     if (parent !== undefined && copy !== undefined) copyFrames(storage, directory, parent, copy, file, header, summary);
     writeZeros(file, zerosFrom, allocated);
+    if (sealed) seal(file, header, provenEnd, summary);
     file.sync();
     commitSegment(storage, directory, header, parent);
   } catch (error) {

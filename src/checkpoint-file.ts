@@ -46,7 +46,7 @@ export interface CheckpointFacts extends CheckpointHead {
 
 // --- names ----------------------------------------------------------------------------------------
 
-function checkpointName(number: number): string {
+export function checkpointName(number: number): string {
   return `checkpoint-${String(number).padStart(10, "0")}.ckp`;
 }
 
@@ -87,7 +87,11 @@ export class CheckpointWriter {
   private bytes = 0;
   private readonly block = new Uint8Array(BLOCK_HEAD_BYTES + BLOCK_BYTES_MAX);
   private filled = 0;
-  private closed = false;
+  /** Its file is open, … */
+  private isOpen = true;
+  /** … and is being synced by somebody else: only then it may be closed. */
+  private syncing = false;
+  private abandoned = false;
 
   constructor(
     private readonly storage: Storage,
@@ -146,16 +150,17 @@ export class CheckpointWriter {
     v.setUint32(t + 8, placedChecksum(this.head.salt, this.offset, bytes), true);
     writeAll(this.file, bytes, this.offset);
     if (this.file.syncLater === undefined) this.file.sync();
-    else await this.file.syncLater();
-    this.closeFile();
+    else {
+      this.syncing = true;
+      try {
+        await this.file.syncLater();
+      } finally {
+        this.syncing = false;
+        if (this.abandoned) this.close();
+      }
+    }
+    this.close();
     return { ...this.head, bytes: this.bytes, begin, end };
-  }
-
-  /** Once: by then another file may have its number. */
-  private closeFile(): void {
-    if (this.closed) return;
-    this.closed = true;
-    this.file.close();
   }
 
   /** The commit point: from now on it is the newest one. */
@@ -164,13 +169,22 @@ export class CheckpointWriter {
     this.storage.syncDirectory(this.directory);
   }
 
+  /** Once: by then its number may be another file's. */
+  private close(): void {
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    this.file.close();
+  }
+
   /** Leaves no file behind, if the disk allows that; nothing would look at it. */
   abandon(): void {
-    for (const step of [() => this.closeFile(), () => this.storage.remove(this.path + NEW_SUFFIX)]) {
+    if (this.abandoned) return;
+    this.abandoned = true;
+    for (const step of [() => this.syncing || this.close(), () => this.storage.remove(this.path + NEW_SUFFIX)]) {
       try {
         step();
       } catch {
-        // Closed already, or the disk is as it is: the first cause counts.
+        // The disk is as it is: the first cause counts.
       }
     }
   }

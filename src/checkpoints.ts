@@ -25,7 +25,7 @@ export interface CheckpointedLog {
   readonly topology: Topology;
   /** What was dropped is held by a checkpoint only. */
   needsCheckpoint(): boolean;
-  /** First LSN that is still there, and last one, of each chain by its number. */
+  /** First LSN that is still there, and last one as far as that is known, of each chain by its number. */
   bounds(): { chain: number; firstLsn: number; lastLsn: number }[];
 }
 
@@ -66,6 +66,15 @@ export function infoOf({ number, epoch, begin, end, bytes, createdNs, topology }
   };
 }
 
+/** Newest first. */
+function numbersOf(storage: Storage, directory: string): number[] {
+  try {
+    return checkpointNumbers(storage, directory);
+  } catch (error) {
+    throw fromSystem(error, "looking for checkpoints", directory);
+  }
+}
+
 /** Why a checkpoint that is whole cannot be used; undefined if it can. */
 function unfit(facts: CheckpointFacts, log: CheckpointedLog): string | undefined {
   if (log.logId === undefined || !Buffer.from(facts.logId).equals(log.logId) || facts.topology !== log.topology)
@@ -85,7 +94,7 @@ function unfit(facts: CheckpointFacts, log: CheckpointedLog): string | undefined
  */
 function chooseCheckpoint(log: CheckpointedLog, passedOver: (text: string) => void = warn): CheckpointFacts | undefined {
   const { storage, directory } = log;
-  const numbers = checkpointNumbers(storage, directory);
+  const numbers = numbersOf(storage, directory);
   for (const number of numbers) {
     const path = checkpointPath(directory, number);
     try {
@@ -107,13 +116,21 @@ function chooseCheckpoint(log: CheckpointedLog, passedOver: (text: string) => vo
   return undefined;
 }
 
-/** All of them that say of themselves what they are, newest first; nothing is said of their states. */
+/**
+ * All of them that say of themselves what they are, newest first; nothing is said of their states. One that cannot be read
+ * now may be whole all the same: throws COREWAL_IO.
+ */
 export function listCheckpoints(storage: Storage, directory: string): CheckpointInfo[] {
-  return checkpointNumbers(storage, directory).flatMap((number) => {
+  return factsOfAll(storage, directory, ["COREWAL_CORRUPT", "COREWAL_UNKNOWN_VERSION"]).map((facts) => infoOf(facts, directory));
+}
+
+function factsOfAll(storage: Storage, directory: string, passedOver: string[]): CheckpointFacts[] {
+  return numbersOf(storage, directory).flatMap((number) => {
     try {
-      return infoOf(checkCheckpoint(storage, directory, number, false), directory);
-    } catch {
-      return [];
+      return checkCheckpoint(storage, directory, number, false);
+    } catch (error) {
+      if (passedOver.includes(codeOf(error) ?? "")) return [];
+      throw fromSystem(error, "reading the checkpoint", checkpointPath(directory, number));
     }
   });
 }
@@ -147,8 +164,10 @@ export class CheckpointReading {
 /** … and for whoever makes them. One at a time: others wait for their turn. */
 export class Checkpointing {
   private turn: Promise<unknown> = Promise.resolve();
-  /** The one under way gives up. */
-  private giveUp: () => void = () => {};
+  /** The one that is being made, to give it up. */
+  private giveUp: (() => void) | undefined;
+  /** Of the one that is being made: it begins behind these places, or later. */
+  private begin: number[] | undefined;
 
   constructor(
     private readonly log: CheckpointingLog,
@@ -164,17 +183,30 @@ export class Checkpointing {
     return mine;
   }
 
-  /** The log ends: nothing more is written, for by and by another process may make a file of that name. */
+  /** The log ends: whoever opens it next must not meet the one that is being made. */
   stop(): void {
-    this.giveUp();
+    this.giveUp?.();
   }
 
   private async write(state: CheckpointState): Promise<CheckpointInfo> {
     const { log } = this;
-    const { storage, directory } = log;
     log.check();
+    try {
+      this.begin = log.positions();
+      return await this.writeHeld(state);
+    } finally {
+      this.begin = undefined;
+    }
+  }
+
+  /** What it will need is not dropped meanwhile. */
+  private async writeHeld(state: CheckpointState): Promise<CheckpointInfo> {
+    const { log } = this;
+    const { storage, directory } = log;
     const { epoch, positions } = await log.cut();
-    const number = (checkpointNumbers(storage, directory)[0] ?? 0) + 1;
+    this.begin = positions;
+    log.check();
+    const number = (numbersOf(storage, directory)[0] ?? 0) + 1;
     let facts: CheckpointFacts;
     const guard = <T>(run: () => T): T => {
       try {
@@ -195,7 +227,11 @@ export class Checkpointing {
       hand.end();
       log.check();
       const end = log.positions();
-      facts = await writer.finish(positions, end).catch((error: unknown) => guard(() => Promise.reject(error as Error)));
+      facts = await writer.finish(positions, end).catch((error: unknown) =>
+        guard(() => {
+          throw error;
+        }),
+      );
       await log.durable(end);
       log.check();
       guard(() => writer.commit());
@@ -203,33 +239,32 @@ export class Checkpointing {
       this.giveUp();
       throw error;
     } finally {
-      this.giveUp = () => {};
+      this.giveUp = undefined;
     }
     this.reading.renew(facts);
-    this.prune();
     return infoOf(facts, directory);
   }
 
   /** The newest so many stay. Whichever of them a crash leaves over goes next time. */
-  private prune(): void {
+  prune(): void {
     const { storage, directory } = this.log;
-    const old = checkpointNumbers(storage, directory).slice(this.keep);
+    const old = numbersOf(storage, directory).slice(this.keep);
     for (const number of old.reverse()) storage.remove(checkpointPath(directory, number));
     if (old.length > 0) storage.syncDirectory(directory);
   }
 
-  /** For each chain the first LSN that one of the checkpoints needs to be replayed; undefined if there is none. */
-  needed(): number[] | undefined {
-    const all = listCheckpoints(this.log.storage, this.log.directory).filter((info) => !this.isUnfit(info.number));
-    if (all.length === 0) return undefined;
-    const chains = Math.max(...all.map(({ positions }) => positions.length));
-    return Array.from({ length: chains }, (_, chain) => Math.min(...all.map(({ positions }) => positions[chain] ?? 0)) + 1);
-  }
-
-  /** One that cannot be used holds nothing. */
-  private isUnfit(number: number): boolean {
+  /**
+   * The first LSN of a chain that one of the checkpoints needs to be replayed, also the one that is being made: the very
+   * first of a chain that it does not know.
+   */
+  needed(): { first: (chain: number) => number; hasCheckpoint: boolean } {
     const { storage, directory } = this.log;
-    return unfit(checkCheckpoint(storage, directory, number, false), this.log) !== undefined;
+    // One that cannot be used holds nothing; one that cannot be read now, or by this version, may be needed.
+    const all = factsOfAll(storage, directory, ["COREWAL_CORRUPT"]).filter((facts) => unfit(facts, this.log) === undefined);
+    const begins = all.map(({ begin }) => begin);
+    if (this.begin !== undefined) begins.push(this.begin);
+    const first = (chain: number): number => Math.min(Infinity, ...begins.map((begin) => begin[chain] ?? 0)) + 1;
+    return { first, hasCheckpoint: all.length > 0 };
   }
 }
 

@@ -12,7 +12,6 @@ import { bankAddress, banksOf, isClaimed, ringDoorbells } from "./banks.js";
 import { continueChain, segmentPath, type ChainIdentity } from "./chain.js";
 import type { Core } from "./core.js";
 import { randomSalt, toNs, type Chance } from "./flusher.js";
-import { seal } from "./footer.js";
 import { mergeMarks } from "./marks.js";
 import type { ChainReader } from "./read.js";
 import type { Recovered } from "./recover-chain.js";
@@ -50,8 +49,8 @@ export interface DropOwner {
 
 /** What must stay, whatever is asked for. */
 export interface Limits {
-  /** For each chain the first LSN that somebody needs, by name; holes where nobody does. */
-  first: number[];
+  /** The first LSN of a chain that somebody needs; Infinity if nobody does. */
+  first: (chain: number) => number;
   /** What goes is held by a checkpoint only. */
   needsCheckpoint: boolean;
   /** Segments of a chain with this number and higher ones are not archived yet. */
@@ -60,6 +59,8 @@ export interface Limits {
 
 export class Dropper {
   private turn: Promise<unknown> = Promise.resolve();
+  /** Chains whose last segment may or may not have come into being: nothing more is dropped of them. */
+  private readonly uncertain = new Set<number>();
 
   constructor(private readonly owner: DropOwner) {}
 
@@ -76,8 +77,10 @@ export class Dropper {
     for (const reader of owner.readers) {
       const { chain } = reader;
       owner.check();
-      const lsn = Math.min(wanted[chain] ?? 1, first[chain] ?? Infinity, reader.heldLsn, owner.durableLsn(chain) + 1);
+      const lsn = Math.min(wanted[chain] ?? 1, first(chain), reader.heldLsn, owner.durableLsn(chain) + 1);
       const floor = await this.raise(reader, lsn, needsCheckpoint, keptFrom(chain));
+      // Closed meanwhile: what is left the next open removes, or is removing.
+      owner.check();
       if (floor > 0) {
         const { segments, bytes } = this.remove(chain, floor);
         report.segments += segments;
@@ -91,7 +94,7 @@ export class Dropper {
   /** Makes the floor durable, if that is due; returns it, 0 if there is none. */
   private async raise(reader: ChainReader, lsn: number, needsCheckpoint: boolean, keptFrom: number): Promise<number> {
     const segments = reader.segments();
-    if (segments.length === 0) return 0;
+    if (segments.length === 0 || this.uncertain.has(reader.chain)) return 0;
     // A segment ends where the next one begins; how far the last one goes, its flusher knows.
     const stays = segments.findIndex(
       ({ header }, i) => i + 1 === segments.length || header.number >= keptFrom || segments[i + 1]!.header.parentLastLsn >= lsn,
@@ -157,13 +160,15 @@ export class Dropper {
       floor,
       needsCheckpoint,
     };
-    const { segment, file } = continueChain(storage, identity, tail, randomSalt(chance), toNs(chance.now()));
-    try {
-      if (found.copied === undefined) seal(file, segment.header, segment.endOffset, segment.summary);
-    } finally {
-      file.close();
-    }
+    const now = toNs(chance.now());
+    const createdNs = now > found.timeNs ? now : found.timeNs;
+    this.uncertain.add(chain);
+    // A log that was closed stays so, and with it the epoch that was complete then.
+    const sealed = found.copied === undefined;
+    const { segment, file } = continueChain(storage, identity, tail, randomSalt(chance), createdNs, undefined, sealed);
+    file.close();
     found.segments.push(segment);
+    this.uncertain.delete(chain);
     return floor;
   }
 

@@ -524,7 +524,10 @@ export class Flusher {
     const marks = this.newMarks(epoch);
     const { floor, needsCheckpoint } = this;
     const now = { ...identity, epoch, marks, floor, needsCheckpoint };
-    const next = continueChain(this.storage, now, this.tail, randomSalt(this.chance), toNs(this.chance.now()));
+    const clock = toNs(this.chance.now());
+    // Of what was dropped nothing else says how late it was.
+    const createdNs = floor === 0 || clock > this.timeNs ? clock : this.timeNs;
+    const next = continueChain(this.storage, now, this.tail, randomSalt(this.chance), createdNs);
     if (isNew && identity.topology === "per-core") {
       addChain(this.core, identity.chain);
       this.chainsSeen++;

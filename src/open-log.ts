@@ -128,7 +128,7 @@ export class OpenLog extends StripeWriter implements Log {
       durableLsn: (chain) => chainOfNumber(chain).durableLsn(),
       lastLsn: (chain) => chainOfNumber(chain).lastLsn(),
       check: () => {
-        if (core.x.log_state() !== LOG_OPEN) throw this.refusal(RING_NOT_OPEN);
+        if (this.ended || core.x.log_state() !== LOG_OPEN) throw this.refusal(RING_NOT_OPEN);
       },
       pump:
         drive &&
@@ -284,6 +284,7 @@ export class OpenLog extends StripeWriter implements Log {
     for (const off of this.unhook) off();
     localLogs.delete(this.parts.id);
     this.end();
+    this.upkeep.end();
     this.parts.guest?.close();
     if (unlock) this.parts.lock.release();
   }

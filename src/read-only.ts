@@ -92,9 +92,9 @@ export interface ReadOnlyEnvironment {
 export function openReadOnly(directory: string, { storage, manual = false, live }: ReadOnlyEnvironment, topology?: Topology): Log {
   const since = performance.now();
   requireLog(storage, directory);
-  const { found } = recoverForReading(storage, directory, live === undefined ? undefined : () => live);
-  requireTopology(found, topology, directory);
-  return new ReadOnlyLog(storage, directory, found, performance.now() - since, manual);
+  const recovered = recoverForReading(storage, directory, live === undefined ? undefined : () => live);
+  requireTopology(recovered.found, topology, directory);
+  return new ReadOnlyLog(storage, directory, recovered, performance.now() - since, manual);
 }
 
 class ReadOnlyLog implements Log {
@@ -111,7 +111,7 @@ class ReadOnlyLog implements Log {
   constructor(
     private readonly storage: Storage,
     private readonly directory: string,
-    found: RecoveredLog,
+    { found, live }: { found: RecoveredLog; live: boolean },
     durationMs: number,
     manual: boolean,
   ) {
@@ -136,7 +136,13 @@ class ReadOnlyLog implements Log {
       logId: found.logId,
       topology: this.recovery.topology,
       needsCheckpoint: () => found.chains.some(({ needsCheckpoint }) => needsCheckpoint),
-      bounds: () => chains.map(({ reader, lastLsn }) => ({ chain: reader.chain, firstLsn: reader.firstLsn, lastLsn: lastLsn() })),
+      // While somebody writes, the log goes on behind what is promised.
+      bounds: () =>
+        chains.map(({ reader, lastLsn }) => ({
+          chain: reader.chain,
+          firstLsn: reader.firstLsn,
+          lastLsn: live ? Infinity : lastLsn(),
+        })),
     });
   }
 

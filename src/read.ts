@@ -8,7 +8,7 @@ import type { ChainSegment } from "./chain.js";
 import { segmentPath } from "./chain.js";
 import { codeOf, CorewalError, fromSystem, mistake, outOfRange } from "./errors.js";
 import { FrameEntries, type Wanted } from "./entry.js";
-import { damaged, withFile } from "./recover-chain.js";
+import { damaged, segmentNumbers, withFile } from "./recover-chain.js";
 import { SegmentScanner } from "./scan.js";
 import { corrupt, INDEX_STRIDE_BYTES, type SegmentHeader } from "./segment.js";
 import type { Storage, StorageFile } from "./storage.js";
@@ -117,10 +117,18 @@ export class ChainReader {
 
   /** Has another process dropped this segment, so that what is wrong with it is no damage? @internal */
   lapped({ header }: Known): CorewalError | undefined {
+    const { storage, directory, chain } = this;
     try {
-      if (withFile(this.storage, this.directory, header, (_, now) => now.salt) === header.salt) return undefined;
+      if (withFile(storage, directory, header, (_, now) => now.salt) === header.salt) return undefined;
     } catch (error) {
       if (codeOf(error) !== "ENOENT") return undefined;
+    }
+    try {
+      // A segment that is missing for another reason is lost.
+      const number = segmentNumbers(storage, directory, chain)[0] ?? 0;
+      if (withFile(storage, directory, { chain, number }, (_, last) => last.floor) <= header.number) return undefined;
+    } catch {
+      return undefined;
     }
     return new CorewalError(
       "COREWAL_READER_LAPPED",

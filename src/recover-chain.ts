@@ -140,7 +140,8 @@ export function findChain(storage: Storage, directory: string, chain: number, mo
     child = parent.header;
   }
   for (const { header, summary } of found.segments) {
-    absorb(found, header.term, header.epoch, 0n, header.marks);
+    // Of what was dropped only that is known.
+    absorb(found, header.term, header.epoch, floor > 0 ? header.createdNs : 0n, header.marks);
     absorb(found, summary.maxTerm, summary.maxEpoch, summary.maxTimeNs, summary.marks);
   }
   found.lastLsn = found.copied?.lastLsn ?? last.segment.summary.lastLsn;

@@ -117,7 +117,7 @@ export class TailWatch {
     try {
       return withFile(storage, directory, segment.header, (file, header) => {
         if (header.salt !== segment.header.salt)
-          throw corrupt("another segment has taken the place of the one that was read", file.path, 48);
+          throw reader.lapped(segment) ?? corrupt("another segment has taken the place of the one that was read", file.path, 48);
         this.scan(file, file.size());
         if (this.offset < header.provenEnd) this.stuck(file);
         // Only now: whatever belongs to this segment was written before the next one got its name.
@@ -148,7 +148,10 @@ export class TailWatch {
       });
     } catch (error) {
       if (codeOf(error) !== "ENOENT") throw error;
-      throw corrupt("the segment is gone while the log is followed", segmentPath(directory, segment.header), 0, this.nextLsn);
+      throw (
+        reader.lapped(segment) ??
+        corrupt("the segment is gone while the log is followed", segmentPath(directory, segment.header), 0, this.nextLsn)
+      );
     }
   }
 

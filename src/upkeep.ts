@@ -10,7 +10,7 @@ import { Checkpointing, CheckpointReading, listCheckpoints } from "./checkpoints
 import type { Core } from "./core.js";
 import type { Bounds } from "./cut.js";
 import { Dropper, sizeOf, type DropOwner, type Limits } from "./drop.js";
-import { codeOf } from "./errors.js";
+import { codeOf, fromSystem } from "./errors.js";
 import { randomSalt, toNs } from "./flusher.js";
 import type { ResolvedOptions } from "./options.js";
 import type { ChainReader } from "./read.js";
@@ -54,6 +54,7 @@ export class Upkeep {
   readonly figures: LogStats["upkeep"] = { ...NOTHING_DONE };
   private timer: ReturnType<typeof setInterval> | undefined;
   private busy = false;
+  private readonly alive = new Set<KeepAlive>();
   /** At the last checkpoint, or at open. */
   private since: { ms: number; entries: number; bytes: number };
   /** When the retention was looked at last, and how many segments had been begun and archived. */
@@ -105,9 +106,9 @@ export class Upkeep {
     this.timer.unref();
   }
 
+  /** The log is about to end. */
   stop(): void {
     clearInterval(this.timer);
-    this.making.stop();
     this.archiver?.stop();
     this.spares.stop();
   }
@@ -115,9 +116,28 @@ export class Upkeep {
   /** Nothing more is done, as if the process had been killed. For tests. */
   abandon(): void {
     clearInterval(this.timer);
-    this.making.stop();
     this.archiver?.stop();
     this.spares.abandon();
+  }
+
+  /** Touches nothing on the disk from now on. */
+  end(): void {
+    this.stop();
+    this.making.stop();
+    for (const alive of this.alive) alive.close();
+  }
+
+  /** Keeps the process until it is done, or the log has ended. */
+  private async awake<T>(run: () => Promise<T>): Promise<T> {
+    const alive = new KeepAlive();
+    this.alive.add(alive);
+    alive.hold(true);
+    try {
+      return await run();
+    } finally {
+      this.alive.delete(alive);
+      alive.close();
+    }
   }
 
   /** Does what is due. What fails is told by stats(), and tried again when it is due again. For tests. */
@@ -191,11 +211,17 @@ export class Upkeep {
   }
 
   async checkpoint(state: CheckpointState): Promise<CheckpointInfo> {
-    return awake(async () => {
+    return this.awake(async () => {
       const info = await this.making.make(state);
       this.figures.checkpoints++;
       this.since = this.now();
-      await this.retain();
+      // It is made, whatever becomes of what it replaces: that goes next time.
+      try {
+        this.making.prune();
+        await this.retain();
+      } catch (error) {
+        this.failed(error);
+      }
       return info;
     });
   }
@@ -207,20 +233,24 @@ export class Upkeep {
   /** Drops what nobody needs before these places, by the user's own wish: also where no checkpoint holds it. */
   async truncateBefore(where: number | Position | number[]): Promise<DropReport> {
     const wanted = lsnVector(where, this.owner.topology, "truncateBefore", 1);
-    return awake(() => this.drop(wanted));
+    return this.awake(() => this.drop(wanted));
   }
 
   private async drop(wanted: number[]): Promise<DropReport> {
-    const report = await this.dropper.before(wanted, () => this.limits());
-    this.figures.droppedSegments += report.segments;
-    this.figures.droppedBytes += report.bytes;
-    return report;
+    try {
+      const report = await this.dropper.before(wanted, () => this.limits());
+      this.figures.droppedSegments += report.segments;
+      this.figures.droppedBytes += report.bytes;
+      return report;
+    } catch (error) {
+      throw fromSystem(error, "dropping the beginning of the log", this.owner.directory);
+    }
   }
 
   private limits(): Limits {
-    const needed = this.making.needed();
+    const { first, hasCheckpoint } = this.making.needed();
     const keptFrom = (chain: number): number => this.archiver?.keptFrom(chain) ?? Infinity;
-    return { first: needed ?? [], needsCheckpoint: needed !== undefined, keptFrom };
+    return { first, needsCheckpoint: hasCheckpoint, keptFrom };
   }
 
   /** Drops what the retention says, if a checkpoint holds it or the user wants it so. */
@@ -271,14 +301,3 @@ function sizesOf(
 
 const wordOf = (core: Core, bank: number, word: number): number =>
   Number(Atomics.load(core.log.i64, (bankAddress(core, bank) + word) >> 3));
-
-/** Keeps the process until it is done. */
-async function awake<T>(run: () => Promise<T>): Promise<T> {
-  const alive = new KeepAlive();
-  alive.hold(true);
-  try {
-    return await run();
-  } finally {
-    alive.close();
-  }
-}

@@ -55,7 +55,7 @@ export class StripeWriter implements Writer, WaitsOwner, QueueOwner {
   private last = 0;
   /** Epochs that this thread is advancing. */
   private barriers = 0;
-  private ended = false;
+  protected ended = false;
   private closing: Promise<void> | undefined;
   private whenClosed: Promise<void> | undefined;
   private closedNow: (() => void) | undefined;

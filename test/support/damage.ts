@@ -17,7 +17,7 @@ export async function checkDamage(world: World, counts: Counts): Promise<void> {
   const { random, disk, oracle, config } = world;
   const log = await world.open();
   oracle.opened(log.recovery.lastLsn, log.recovery.term);
-  oracle.recovered(await world.readAll(log), log.recovery.lastLsn);
+  oracle.recovered(await world.readAll(log), log.recovery.lastLsn, log.firstLsn);
   for (let n = random.between(1, 4); n > 0; n--) {
     const operation = oracle.begin(0, [makeItem(random, world.newId(), config.size(random), "data")]);
     oracle.learn(operation, await world.drive(log.append(inputOf(operation.items[0]!), { durability: "sync" })));
@@ -43,7 +43,7 @@ export async function checkDamage(world: World, counts: Counts): Promise<void> {
       const entries = await world.readAll(opened);
       const end = opened.recovery.lastLsn;
       if (end !== last) throw new Violation(`${what}: the log ends at LSN ${end} instead of ${last} without a word`);
-      oracle.judge(entries, end);
+      oracle.judge(entries, end, opened.firstLsn);
       countKind(counts, "damage that did not matter");
     } catch (error) {
       if (!LOUD.includes(codeOf(error) ?? "")) throw error;

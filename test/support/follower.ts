@@ -12,14 +12,17 @@ import { Crashed, DIRECTORY, settle, type DrivenLog, type World } from "./world.
 export class Follower {
   readonly entries: Entry[] = [];
   private ended: unknown;
+  /** Where it begins. */
+  readonly from: number;
   private readonly reading: AsyncIterator<Entry[]>;
 
   constructor(
     readonly world: World,
     readonly log: Log,
     /** Which chain it follows; in a striped log the whole. */
-    private readonly core = 0,
+    readonly core = 0,
   ) {
+    this.from = log.core(core).firstLsn;
     this.reading = (world.whole.perCore ? log.core(core) : log).readBatches({ follow: true, internal: true })[Symbol.asyncIterator]();
     this.run().then(
       () => (this.ended = "closed"),
@@ -33,8 +36,8 @@ export class Follower {
 
   /** Lets it read as far as it can: it pauses after each batch. Then it must have shown everything up to durableLsn. */
   async check(ending?: "closed" | "COREWAL_POISONED"): Promise<void> {
-    for (let before = -1; before !== this.entries.length;) {
-      before = this.entries.length;
+    for (let before = -1; before !== this.entries.length + this.durableLsn;) {
+      before = this.entries.length + this.durableLsn;
       await new Promise(setImmediate);
       await settle();
     }
@@ -43,8 +46,34 @@ export class Follower {
     // Flushers step while somebody reads or advances an epoch.
     if (ending === undefined && world.failed) return;
     const now = ended === undefined ? undefined : ended === "closed" ? ended : codeOf(ended);
+    if (now === "COREWAL_READER_LAPPED" && this.mayBeLapped) {
+      return void world.whole.of(this.core).judge(this.entries, undefined, this.from);
+    }
     if (now !== ending) throw new Violation(`a follower should be ${ending ?? "waiting"} and is ${now}: ${(ended as Error)?.stack}`);
-    world.whole.of(this.core).judge(this.entries, this.log.core(this.core).durableLsn);
+    world.whole.of(this.core).judge(this.entries, this.durableLsn, this.from);
+  }
+
+  /** Something was dropped since it began, and it held nothing. */
+  protected get mayBeLapped(): boolean {
+    return false;
+  }
+
+  /** It has to begin again. */
+  get isLapped(): boolean {
+    return codeOf(this.ended) === "COREWAL_READER_LAPPED";
+  }
+
+  protected get hasEnded(): boolean {
+    return this.ended !== undefined;
+  }
+
+  private get durableLsn(): number {
+    return this.log.core(this.core).durableLsn;
+  }
+
+  /** What it still needs: what is before may be dropped. */
+  get neededLsn(): number {
+    return (this.entries.at(-1)?.lsn ?? this.from - 1) + 1;
   }
 
   stop(): void {
@@ -72,10 +101,12 @@ function outsideOf(disk: SimulatedDisk): Storage {
       if (access === "write") never();
       const file = (): StorageFile => disk.open(path, "read");
       calm(file);
+      // Whoever has a file open reads on when it is removed.
+      const inode = disk.inode(path)!;
       return {
         path,
-        read: (into, offset) => calm(() => file().read(into, offset)),
-        size: () => calm(() => file().size()),
+        read: (into, offset) => inode.read(into, offset),
+        size: () => inode.size,
         write: never,
         truncate: never,
         sync: () => calm(() => file().sync()),
@@ -105,8 +136,26 @@ export class OutsideFollower extends Follower {
   async look(): Promise<void> {
     this.world.count("follower in another process looked");
     (this.log as DrivenLog)[PUMP]();
-    await this.check();
+    try {
+      await this.check();
+    } catch (error) {
+      // The machine went down while it read.
+      if (error instanceof Crashed && this.hasEnded) this.leave();
+      throw error;
+    }
     this.world.oracle.prove(this.log.durableLsn, "shown to a follower in another process");
+    if (!this.isLapped) return;
+    this.world.count("follower in another process was lapped");
+    this.leave();
+  }
+
+  private leave(): void {
+    if (this.world.outside === this) this.world.outside = undefined;
+    this.stop();
+  }
+
+  protected override get mayBeLapped(): boolean {
+    return this.world.oracle.mayBegin > this.from;
   }
 
   override stop(): void {

@@ -7,7 +7,7 @@ import type { StripeWriter } from "../../src/writer.js";
 
 interface Insides {
   core: Core;
-  drive: { crew: Crew; writers: Set<StripeWriter> };
+  drive: { crew: Crew; writers: Set<StripeWriter>; pump(): boolean };
 }
 
 export const insidesOf = (log: Log): Insides => (log as unknown as { parts: Insides }).parts;

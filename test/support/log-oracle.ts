@@ -72,7 +72,7 @@ export class LogOracle {
 
   /** A log was opened for writing. `closed`: the process before it had closed it. */
   opened({ cores, term, epoch, completeEpoch }: RecoveryReport, closed: boolean): void {
-    for (const { core } of cores) this.of(core);
+    for (const { core, firstLsn } of cores) inChain(core, () => this.of(core).begins(firstLsn, true));
     const lastLsn = (core: number): number => cores.find((other) => other.core === core)?.lastLsn ?? 0;
     for (const [core, oracle] of this.all) inChain(core, () => oracle.opened(lastLsn(core), term));
     this.term = term;
@@ -110,7 +110,7 @@ export class LogOracle {
   }
 
   /** Judges a reading of all chains, merged, against readings of each: all entries, once, in order. */
-  judgeMerge(entries: Entry[], lists: Map<number, Settled[]>): void {
+  judgeMerge(entries: Entry[], lists: Map<number, Settled[]>, firstLsn: (core: number) => number): void {
     /** LSN of the next entry of each chain. */
     const next = new Map<number, number>();
     const goOn = (core: number, lsn: number): void => {
@@ -118,7 +118,7 @@ export class LogOracle {
       while (lsn <= list.length && list[lsn - 1]!.item === undefined) lsn++;
       next.set(core, lsn);
     };
-    for (const core of lists.keys()) goOn(core, 1);
+    for (const core of lists.keys()) goOn(core, firstLsn(core));
     let before: Entry | undefined;
     for (const entry of entries) {
       const { core, lsn, epoch, timestampMs } = entry;

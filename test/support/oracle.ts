@@ -39,6 +39,8 @@ export interface Settled {
   term: number;
   epoch: number;
   timestampMs: number;
+  /** It was dropped before it was ever recovered: nothing but its item is known, if that. */
+  dropped?: true;
 }
 
 const ID_BYTES = 4;
@@ -48,6 +50,10 @@ export class Oracle {
   proven = 0;
   /** The term of the last log that was opened for writing. */
   term = 0;
+  /** The beginning was dropped before this LSN, durably: no later reading may begin earlier … */
+  firstLsn = 1;
+  /** … or behind this one: nobody ever wanted more to be dropped. */
+  mayBegin = 1;
   /** The highest term under which anything was ever durable: no later one may be the same. */
   private durableTerm = 0;
   /** LSNs that a simulated dead thread took with it: only these may be holes. */
@@ -67,6 +73,8 @@ export class Oracle {
     const copies = new Map(this.operations.map((operation) => [operation, { ...operation, epochs: { ...operation.epochs } }]));
     copy.proven = this.proven;
     copy.term = this.term;
+    copy.firstLsn = this.firstLsn;
+    copy.mayBegin = this.mayBegin;
     copy.durableTerm = this.durableTerm;
     copy.returned = this.returned;
     copy.provenBy = this.provenBy;
@@ -94,6 +102,12 @@ export class Oracle {
 
   get settledLsn(): number {
     return this.settled.length;
+  }
+
+  /** Of what was recovered under this LSN; -1 if that is not known. */
+  epochOf(lsn: number): number {
+    const known = this.settled[lsn - 1];
+    return known === undefined || known.dropped ? -1 : known.epoch;
   }
 
   /** The content that was recovered under this LSN. */
@@ -139,6 +153,19 @@ export class Oracle {
     this.durableTerm = Math.max(this.durableTerm, this.term);
   }
 
+  /** A reading begins with this LSN. `durable`: so will every later one. */
+  begins(firstLsn: number, durable: boolean): void {
+    if (firstLsn < this.firstLsn) throw new Violation(`the log began with LSN ${this.firstLsn}, now with ${firstLsn}`);
+    if (firstLsn > this.mayBegin)
+      throw new Violation(`the log begins with LSN ${firstLsn}, and nothing from ${this.mayBegin} on may be dropped`);
+    if (durable) this.firstLsn = firstLsn;
+  }
+
+  /** Everything before this LSN may be dropped, by whatever wish. */
+  allowBegin(lsn: number): void {
+    this.mayBegin = Math.max(this.mayBegin, lsn);
+  }
+
   /** A log was opened for writing and says that it holds everything up to `lastLsn`. */
   opened(lastLsn: number, term: number): void {
     if (term <= this.durableTerm) throw new Violation(`the term is ${term}, but entries of term ${this.durableTerm} were durable before`);
@@ -171,8 +198,8 @@ export class Oracle {
   }
 
   /** Everything that was recovered, read back. What was in flight and is not here may never come. */
-  recovered(entries: Entry[], lastLsn: number): Settled[] {
-    this.settled = this.judge(entries, lastLsn);
+  recovered(entries: Entry[], lastLsn: number, firstLsn = 1): Settled[] {
+    this.settled = this.judge(entries, lastLsn, firstLsn);
     this.durableTerm = Math.max(this.durableTerm, this.settled.at(-1)?.term ?? 0);
     this.operations = [];
     this.byId.clear();
@@ -182,11 +209,11 @@ export class Oracle {
   }
 
   /**
-   * Judges a reading from LSN 1 to lastLsn, control entries included: every LSN once, in order, with what
+   * Judges a reading from firstLsn to lastLsn, or wherever it ends, control entries included: every LSN once, in order, with what
    * was appended under it and nothing else, batches whole, operations of one writer in their order.
    */
-  judge(entries: Entry[], lastLsn: number): Settled[] {
-    const list: Settled[] = [];
+  judge(entries: Entry[], lastLsn: number | undefined, firstLsn = 1): Settled[] {
+    const list = this.before(firstLsn);
     for (const entry of entries) {
       // Takes no LSN.
       if (entry.kind === "epoch") continue;
@@ -195,15 +222,27 @@ export class Oracle {
       if (entry.kind === "void") {
         for (let n = voidCount(entry); n > 0; n--) list.push(this.hole(entry, list.length + 1));
       } else {
-        const item = lsn <= this.settled.length ? this.settled[lsn - 1]!.item : this.find(entry, lsn);
-        if (item === undefined) throw new Violation(`LSN ${lsn} was a hole and is now ${describe(entry)}`);
-        compare(entry, item);
+        const known = this.settled[lsn - 1];
+        const item = known === undefined ? this.find(entry, lsn) : known.item;
+        if (item !== undefined) compare(entry, item);
+        else if (!known?.dropped) throw new Violation(`LSN ${lsn} was a hole and is now ${describe(entry)}`);
         list.push({ item, term: entry.term, epoch: entry.epoch, timestampMs: entry.timestampMs });
       }
     }
-    if (list.length !== lastLsn) throw new Violation(`the log says that it ends at LSN ${lastLsn}, reading it ends at ${list.length}`);
+    if (list.length !== (lastLsn ?? list.length))
+      throw new Violation(`the log says that it ends at LSN ${lastLsn}, reading it ends at ${list.length}`);
     this.checkStamps(list);
-    this.checkOrder(list);
+    this.checkOrder(list, firstLsn);
+    return list;
+  }
+
+  /** What was dropped. */
+  private before(firstLsn: number): Settled[] {
+    const list = this.settled.slice(0, firstLsn - 1);
+    for (let lsn = list.length + 1; lsn < firstLsn; lsn++) {
+      const operation = this.byLsn.get(lsn);
+      list.push({ item: operation?.items[lsn - operation.first], term: 0, epoch: 0, timestampMs: 0, dropped: true });
+    }
     return list;
   }
 
@@ -231,14 +270,15 @@ export class Oracle {
   private checkStamps(list: Settled[]): void {
     for (let i = 0; i < list.length; i++) {
       const now = list[i]!;
-      const before = list[i - 1];
+      if (now.dropped) continue;
+      const before = list[i - 1]?.dropped ? undefined : list[i - 1];
       const lsn = i + 1;
       if (before !== undefined && now.term < before.term)
         throw new Violation(`LSN ${lsn} has term ${now.term}, the one before it ${before.term}`);
       if (before !== undefined && now.epoch < before.epoch)
         throw new Violation(`LSN ${lsn} has epoch ${now.epoch}, the one before it ${before.epoch}`);
       if (before !== undefined && now.timestampMs < before.timestampMs) throw new Violation(`LSN ${lsn} is older than the one before it`);
-      const known = this.settled[i];
+      const known = this.settled[i]?.dropped ? undefined : this.settled[i];
       if (known !== undefined && (known.term !== now.term || known.timestampMs !== now.timestampMs)) {
         throw new Violation(`LSN ${lsn} had term ${known.term} and time ${known.timestampMs}, now ${now.term} and ${now.timestampMs}`);
       }
@@ -255,11 +295,15 @@ export class Oracle {
   }
 
   /** Of each writer, what is there is the beginning of what it appended; batches are whole. */
-  private checkOrder(list: Settled[]): void {
+  private checkOrder(list: Settled[], firstLsn: number): void {
+    // What was dropped before anybody was told of its LSN is not missing.
+    let vague = false;
+    for (let lsn = this.settled.length + 1; lsn < firstLsn; lsn++) vague ||= !this.byLsn.has(lsn) && !this.ghosts.has(lsn);
     const last = new Map<number, number>();
     const missing = new Set<number>();
     for (const { writer, refused, first, items } of this.operations) {
       if (refused) continue;
+      if (first === 0 && vague) continue;
       if (first === 0 || first > list.length) {
         missing.add(writer);
         continue;

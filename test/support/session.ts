@@ -13,6 +13,7 @@ import { insidesOf } from "./insides.js";
 import { inputOf, makeBatch, makeForgery, makeItem, makeTiny, scribble } from "./items.js";
 import { Violation, type Item, type Operation, type Oracle } from "./oracle.js";
 import type { Operation as DiskOperation } from "./simulated-disk.js";
+import { UpkeepSteps } from "./upkeep-steps.js";
 import { Crashed, settle, type DrivenLog, type World } from "./world.js";
 
 const DAY_MS = 86_400_000;
@@ -60,6 +61,7 @@ export class Session {
   halfSealed = false;
   private durableSeen: number[];
   private follower: Follower | undefined;
+  private readonly upkeep: UpkeepSteps | undefined;
 
   constructor(
     private readonly world: World,
@@ -67,6 +69,17 @@ export class Session {
   ) {
     this.hands = [newHand(log, 0)];
     this.durableSeen = log.durablePositions();
+    if (world.config.upkeep)
+      this.upkeep = new UpkeepSteps({
+        world,
+        log,
+        listen: (promise, resolved, rejected) => this.listen(this.hands[0]!, promise, resolved, rejected),
+        explain: (error) => this.explain(error),
+        append: () => this.append(this.hands[0]!),
+        isAlive: () => this.alive,
+        isClosing: () => this.closing,
+        follower: () => this.follower,
+      });
     world.meanwhile = (operation) => this.meanwhile(operation);
   }
 
@@ -77,6 +90,7 @@ export class Session {
     this.world.meanwhile = undefined;
     // In a process that is killed, timers that keep it alive are gone as well.
     for (const { writer } of [...this.hands.slice(1), ...this.dead]) (writer as Writer & { end?: () => void }).end?.();
+    this.upkeep?.end();
     // Last: it closes files, and a crash may strike there.
     this.follower?.stop();
   }
@@ -96,6 +110,8 @@ export class Session {
       // A stream of its own, so that a failing run can be shrunk step by step.
       world.random = life.fork();
       await (joins && i === 0 ? this.join() : this.step());
+      this.upkeep?.proceed();
+      await world.still();
       world.random = life;
       this.observe();
       world.check();
@@ -107,7 +123,7 @@ export class Session {
   private async step(): Promise<void> {
     const { world } = this;
     const { random } = world;
-    const roll = random.below(110);
+    const roll = random.below(this.upkeep === undefined ? 110 : 136);
     const hand = random.pick(this.hands);
     if (roll === 0) return;
     if (roll < 30) this.append(hand);
@@ -132,7 +148,8 @@ export class Session {
     else if (roll < 103) await this.advance();
     else if (roll < 104) this.beginEpoch();
     else if (roll < 108) this.overtake(hand);
-    else await this.join();
+    else if (roll < 110) await this.join();
+    else await this.upkeep!.step();
   }
 
   // --- appending ---------------------------------------------------------------------------------
@@ -373,6 +390,7 @@ export class Session {
     if (this.log.durableLsn !== durable[0])
       throw new Violation(`durableLsn is ${this.log.durableLsn}, durablePositions() ${durable.join()}`);
     this.durableSeen = durable;
+    this.upkeep?.observe();
     this.checkBounds();
   }
 
@@ -502,11 +520,13 @@ export class Session {
     };
     interrupt(point, meanwhile, () => {
       this.blocked = hand;
+      world.alone = true;
       try {
         if (world.config.batches && random.chance(0.5)) this.appendBatch(hand);
         else this.append(hand);
       } finally {
         this.blocked = undefined;
+        world.alone = false;
       }
     });
   }
@@ -531,7 +551,8 @@ export class Session {
       const writer = await attachLog(this.log.handle);
       this.hands.push(newHand(writer, world.newId()));
     } catch (error) {
-      if (codeOf(error) !== "COREWAL_NO_STRIPE" || this.seen === this.dead.length) throw error;
+      // Dropping takes a core that nobody has for a moment.
+      if (codeOf(error) !== "COREWAL_NO_STRIPE" || (this.seen === this.dead.length && world.upkeep === 0)) throw error;
     }
   }
 
@@ -641,6 +662,7 @@ export class Session {
     const { world } = this;
     await world.pump();
     for (let waited = 0; this.open > 0 && !world.disk.down && !world.failed; waited++) {
+      this.upkeep?.release();
       if (waited > 3000) throw new Violation(`${this.open} promises were not settled in ${waited} ms, although nothing failed`);
       world.pass(1);
       await world.pump();
@@ -650,14 +672,19 @@ export class Session {
   /** A close that succeeds has made everything durable. */
   async close(): Promise<void> {
     const { world, log } = this;
-    this.closing = true;
+    this.closing = world.closing = true;
+    if (this.upkeep !== undefined && world.random.chance(0.7)) this.upkeep.release();
     await this.attempt(() => world.drive(log.close()));
     // At the last operation, the guest's close, which tells nobody.
     if (world.disk.down) throw new Crashed();
     if (world.failed) return;
     await settle();
+    // Whoever opens the log next has it for himself.
+    const { mutations } = world.disk;
+    this.upkeep?.release(true);
     await world.quiet();
     world.check();
+    if (world.disk.mutations !== mutations) throw new Violation("the log is closed, and still it changes files");
     if (this.open > 0) throw new Violation(`the log is closed, but ${this.open} promises are open`);
     for (const hand of this.hands) {
       if (hand.queued.some((operation) => !operation.refused)) throw new Violation("the log is closed, but an append has no answer");
@@ -674,6 +701,7 @@ export class Session {
     const { world, log } = this;
     await world.pump();
     await settle();
+    this.upkeep?.release(true);
     await world.quiet();
     world.check();
     if (this.open > 0) throw new Violation(`the log is poisoned, but ${this.open} promises are not settled`);

@@ -56,6 +56,10 @@ export class SimulatedDisk implements Storage {
   crashedIn = "";
   /** Told of every operation, for replays. */
   onOperation: ((text: string) => void) | undefined;
+  /** What no program may do. */
+  misuse: string | undefined;
+  /** Told of every injected failure. */
+  onFailure: ((path: string) => void) | undefined;
   /** What decides; a simulation may give it another stream for each life. */
   random: Random;
   /** Called before each operation is done: what other threads do meanwhile. */
@@ -189,6 +193,11 @@ export class SimulatedDisk implements Storage {
   /** The inode behind a path, to look at it or damage it behind the log's back. */
   inode(path: string): SimulatedInode | undefined {
     return this.#directories.get(directoryOf(path))?.names.get(nameOf(path));
+  }
+
+  /** Their names only. */
+  names(directory: string): string[] {
+    return [...(this.#directories.get(directory)?.names.keys() ?? [])];
   }
 
   /** The files of a directory as another program would find them; none if there is no such directory. No operation of the disk. */
@@ -406,6 +415,7 @@ export class SimulatedDisk implements Storage {
     this.failures++;
     this.lastFailure = `${code} in ${operation}`;
     this.#note(`failed: ${this.lastFailure}`);
+    this.onFailure?.(path);
     throw failure(code, operation, path);
   }
 
@@ -470,7 +480,11 @@ class Handle implements StorageFile {
   }
 
   close(): void {
-    if (this.#closed) throw failure("EBADF", "close twice", this.path);
+    if (this.#closed) {
+      // By then its number may be another file's.
+      this.disk.misuse ??= `${this.path} is closed twice`;
+      throw failure("EBADF", "close twice", this.path);
+    }
     this.#closed = true;
     this.disk.closeFile(this);
   }

@@ -5,13 +5,16 @@ import { CTL_SLEEP, SLEEP_AWAKE } from "../../assembly/layout.js";
 import { codeOf } from "../../src/errors.js";
 import { ABANDON, openLogWith, PUMP, type Environment } from "../../src/log.js";
 import type { LogOptions } from "../../src/options.js";
-import type { Entry, Log } from "../../src/types.js";
+import type { Storage } from "../../src/storage.js";
+import type { CheckpointState, Entry, Log } from "../../src/types.js";
+import type { Upkeep } from "../../src/upkeep.js";
 import { countKind, type Counts } from "./counts.js";
 import { mortalCore } from "./dead-thread.js";
 import { insidesOf } from "./insides.js";
 import { inChain, LogOracle } from "./log-oracle.js";
 import { Violation, type Oracle, type Settled } from "./oracle.js";
 import type { OutsideFollower } from "./follower.js";
+import { CheckpointOracle } from "./checkpoint-oracle.js";
 import { Random } from "./random.js";
 import { SimulatedDisk, NO_FAULTS, type Faults, type Operation } from "./simulated-disk.js";
 
@@ -43,12 +46,15 @@ export interface Config {
   steps: number;
   /** How many operations of the disk pass before a planned crash, at most. */
   crashWithin: number;
+  /** Checkpoints are made, and the beginning is dropped. */
+  upkeep: boolean;
 }
 
 /** What the tests' back door adds to a log. */
 export interface DrivenLog extends Log {
   [PUMP](): boolean;
   [ABANDON](): void;
+  readonly upkeep: Upkeep;
 }
 
 export class World {
@@ -56,6 +62,7 @@ export class World {
   random: Random;
   /** Of all chains. */
   readonly whole: LogOracle;
+  readonly checkpoints = new CheckpointOracle();
   readonly disk: SimulatedDisk;
   readonly config: Config;
   clockMs = 1_700_000_000_000;
@@ -66,8 +73,16 @@ export class World {
   failuresAtOpen = 0;
   /** Found in a callback; thrown at the next occasion. */
   violation: Error | undefined;
-  /** Calls of advanceEpoch that have no answer. */
+  /** Calls that have no answer and go on with the event loop: of advanceEpoch … */
   barriers = 0;
+  /** … and such that make checkpoints or drop the beginning. */
+  upkeep = 0;
+  /** The state of checkpoints that are made by themselves. */
+  automatic: CheckpointState | undefined;
+  /** Nobody comes in between while an append is held at one of its steps. */
+  alone = false;
+  /** The log is being closed. */
+  closing = false;
   /** What the other threads do while the flusher is in an operation of the disk. */
   meanwhile: ((operation: Operation) => void) | undefined;
   readonly trace: (text: string) => void;
@@ -77,6 +92,12 @@ export class World {
   private passedMs = 0;
   private asleepUntil: number | undefined;
   private flushing = false;
+  /** The flusher is at work, or somebody in its place, who has to stop if the disk fails. */
+  private working = 0;
+  /** Failures of the disk that met nobody but readers and upkeep: the log goes on. */
+  private excused = 0;
+  /** Of processes: what one still does after its end comes to nothing. */
+  life = 0;
   /** How much time passes while somebody looks at the clock, and how often that may happen before it is an endless loop. */
   private lookMs = LOOK_MS;
   private looksLeft = Infinity;
@@ -105,6 +126,10 @@ export class World {
     };
     this.disk = new SimulatedDisk(random.fork(), options, (kind) => this.count(kind));
     this.disk.meanwhile = (operation) => this.interleave(operation);
+    this.disk.onFailure = (path) => {
+      // What only recovery has written is sealed by close() itself.
+      if (this.log !== undefined && this.working === 0 && !(this.closing && path.endsWith(".wal"))) this.excused++;
+    };
     if (trace !== undefined) this.disk.onOperation = (text) => trace(`    ${text}`);
     this.trace(JSON.stringify({ config: { ...this.config, size: undefined }, disk: this.disk.options }));
   }
@@ -133,11 +158,14 @@ export class World {
 
   /** Runs something that the flusher, or a blocked thread in its place, does while others go on. */
   letOthersIn<T>(run: () => T): T {
+    const { flushing } = this;
     this.flushing = true;
+    this.working++;
     try {
       return run();
     } finally {
-      this.flushing = false;
+      this.flushing = flushing;
+      this.working--;
     }
   }
 
@@ -184,9 +212,27 @@ export class World {
     return this.nextId++;
   }
 
+  /** The disk as one process has it. */
+  private storage(): Storage {
+    const { disk, life } = this;
+    const check = (): SimulatedDisk => {
+      if (this.life !== life) throw new Crashed();
+      return disk;
+    };
+    return {
+      list: (directory) => check().list(directory),
+      open: (path, access) => check().open(path, access),
+      create: (path) => check().create(path),
+      rename: (from, to) => check().rename(from, to),
+      remove: (path) => check().remove(path),
+      syncDirectory: (path) => check().syncDirectory(path),
+      makeDirectory: (path) => check().makeDirectory(path),
+    };
+  }
+
   environment(readOnly = false): Environment {
     return {
-      storage: this.disk,
+      storage: readOnly ? this.disk : this.storage(),
       lock: () => {
         if (readOnly) throw new Violation("a read-only open takes the lock");
         if (this.locked) throw new Violation("the lock is taken while this process holds it already: it was not released");
@@ -214,8 +260,22 @@ export class World {
   async open(): Promise<DrivenLog> {
     const log = (await openLogWith(DIRECTORY, this.config.options, this.environment())) as DrivenLog;
     this.asleepUntil = undefined;
+    this.excused = 0;
     this.failuresAtOpen = this.disk.failures;
     this.log = log;
+    this.closing = false;
+    // Upkeep pumps, too.
+    const { drive } = insidesOf(log);
+    const pump = drive.pump.bind(drive);
+    drive.pump = () => {
+      if (this.upkeep > 0 && !this.alone) return this.letOthersIn(pump);
+      this.working++;
+      try {
+        return pump();
+      } finally {
+        this.working--;
+      }
+    };
     return log;
   }
 
@@ -227,7 +287,7 @@ export class World {
       const worked = this.turn(log);
       await settle();
       // Whoever advances the epoch looks again at the next turn of the event loop.
-      if (this.barriers > 0) await new Promise(setImmediate);
+      if (this.barriers > 0 || this.upkeep > 0) await new Promise(setImmediate);
       this.check();
       if (!worked) return;
     }
@@ -259,10 +319,21 @@ export class World {
     return false;
   }
 
-  /** All calls of advanceEpoch have an answer, which they have soon when the log has ended. */
+  /** Lets what only waits for its turn come to rest, so that nothing happens in between what comes now. */
+  async still(): Promise<void> {
+    if (this.upkeep > 0) await new Promise(setImmediate);
+  }
+
+  /** All calls that go on with the event loop have an answer, which they have soon when the log has ended. */
   async quiet(): Promise<void> {
-    for (let turns = 0; this.barriers > 0; turns++) {
-      if (turns > 10) throw new Violation("the log has ended, and advanceEpoch() does not say so");
+    for (let turns = 0; this.barriers > 0 || this.upkeep > 0; turns++) {
+      // In a process that is dead, nobody says anything to whoever waits for the disk.
+      if (turns > 5 && this.log === undefined && this.barriers === 0) {
+        this.life++;
+        this.upkeep = 0;
+        return;
+      }
+      if (turns > 50) throw new Violation(`the log has ended, and ${this.barriers > 0 ? "advanceEpoch" : "upkeep"}() does not say so`);
       await new Promise(setImmediate);
       await settle();
     }
@@ -296,9 +367,15 @@ export class World {
   /** Reads each chain up to where `endOf` says that it ends, and judges that; then all of them, merged. Gives the latter. */
   async judge(log: Log, endOf: (core: number) => number, how: "judge" | "recovered" = "judge"): Promise<Entry[]> {
     const { whole } = this;
+    const beginOf = (core: number): number => log.core(core).firstLsn;
+    const judged = (core: number, entries: Entry[]): Settled[] => {
+      const begin = beginOf(core);
+      whole.of(core).begins(begin, log === this.log);
+      return whole.of(core)[how](entries, endOf(core), begin);
+    };
     const merged = await this.readAll(log);
     if (!whole.perCore) {
-      this.oracle[how](merged, endOf(0));
+      judged(0, merged);
       return merged;
     }
     const lists = new Map<number, Settled[]>();
@@ -306,23 +383,24 @@ export class World {
       const entries = await this.readAll(log.core(core));
       lists.set(
         core,
-        inChain(core, () => whole.of(core)[how](entries, endOf(core))),
+        inChain(core, () => judged(core, entries)),
       );
     }
     // What was in flight for a chain that did not come into being is lost.
     if (how === "recovered") for (const core of whole.cores) if (!lists.has(core)) whole.of(core).recovered([], 0);
-    whole.judgeMerge(merged, lists);
+    whole.judgeMerge(merged, lists, beginOf);
     return merged;
   }
 
   /** The chains that a log can have. */
-  private coresOf(log: Log): number[] {
+  coresOf(log: Log): number[] {
     const banks = log === this.log ? Array.from(log.positions(), (_, core) => core) : [];
     return [...new Set([...banks, ...log.recovery.cores.map(({ core }) => core)])];
   }
 
   /** Opens without writing, as another process would, and judges what is shown. `live`: it sees that somebody writes. */
   async readOnly(live: boolean): Promise<void> {
+    await this.still();
     const { disk, whole } = this;
     const { mutations, faults } = disk;
     disk.faults = { ...NO_FAULTS };
@@ -331,6 +409,7 @@ export class World {
       const log = await openLogWith(DIRECTORY, { ...this.config.options, readOnly: true }, { ...this.environment(true), live });
       const { cores, epoch, completeEpoch } = log.recovery;
       await this.judge(log, (core) => cores.find((other) => other.core === core)!.lastLsn);
+      if (this.config.upkeep) await this.checkpoints.judge(this, log, live);
       whole.judgeComplete(cores, epoch, completeEpoch);
       // What somebody was shown must stay, whoever showed it; only nobody who may not write can see through a
       // cache that lies after a failed sync.
@@ -350,6 +429,7 @@ export class World {
 
   /** The process dies. With `power` the machine loses its cache as well. */
   die(power: boolean): void {
+    this.life++;
     this.log?.[ABANDON]();
     this.log = undefined;
     this.locked = false;
@@ -369,18 +449,25 @@ export class World {
     this.disk.faults = { ...NO_FAULTS };
   }
 
+  /** … or met somebody else only. */
+  get hadFailures(): boolean {
+    return this.config.upkeep && this.excused > 0;
+  }
+
   /** Something failed since the log was opened, so that it has a reason to be poisoned. */
   get failed(): boolean {
     const { disk, config, log } = this;
     // What the guest wrote is fsynced: that it cannot close its file is a reason for nothing.
-    if (disk.failures > this.failuresAtOpen && config.guest && disk.lastFailure === "EIO in close" && log?.stats().state !== "poisoned")
-      this.failuresAtOpen = disk.failures;
-    return this.disk.failures > this.failuresAtOpen;
+    const failures = disk.failures - this.excused;
+    if (failures > this.failuresAtOpen && config.guest && disk.lastFailure === "EIO in close" && log?.stats().state !== "poisoned")
+      this.failuresAtOpen = failures;
+    return failures > this.failuresAtOpen;
   }
 
   check(): void {
     const { violation } = this;
     this.violation = undefined;
+    if (this.disk.misuse !== undefined) throw new Violation(this.disk.misuse);
     if (violation !== undefined) throw violation;
   }
 }
@@ -436,6 +523,7 @@ function configure(random: Random): Config {
     batches: random.chance(0.6),
     steps: random.pick([4, 15, 40]),
     crashWithin: random.pick([8, 30, 100]),
+    upkeep: false,
   };
 }
 
