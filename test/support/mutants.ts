@@ -460,8 +460,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: "cut-of-another-barrier",
     file: "src/upkeep.ts",
-    find: "=== epoch && banks.every((begun) => begun === epoch)",
-    replace: ">= epoch && banks.length > 0",
+    find: "if (begun && Number(Atomics.load(core.log.i64, LOG_EPOCH >> 3)) === epoch)",
+    replace: "if (begun || Number(Atomics.load(core.log.i64, LOG_EPOCH >> 3)) >= epoch)",
     why: "places of a later barrier are taken for those of this one",
   },
   {

@@ -5,6 +5,7 @@
 import { ABANDON } from "../../src/log.js";
 import { codeOf } from "../../src/errors.js";
 import type { LogOptions } from "../../src/options.js";
+import { NEW_SUFFIX } from "../../src/segment.js";
 import type { StateWriter } from "../../src/types.js";
 import { checkStart, isSealed, lastOf } from "./checks.js";
 import { countKind, type Counts } from "./counts.js";
@@ -220,9 +221,12 @@ async function recover(world: World, counts: Counts, wasClean: boolean): Promise
         if (!recovery.clean || recovery.torn !== undefined || recovery.copied !== undefined)
           throw new Violation(`closed properly, but recovery says ${JSON.stringify(recovery)}`);
         // A mark in an older segment that a former process left unfinished may be written, but nothing is made.
-        // What was dropped and could not be removed goes now.
-        if (disk.nameChanges !== nameChanges && !(world.config.upkeep && disk.names(DIRECTORY).every((name) => names.includes(name))))
-          throw new Violation("opening a properly closed log made or removed files");
+        // What was dropped and could not be removed goes now, and so do files that a former process did not finish.
+        const now = disk.names(DIRECTORY);
+        const removed = names.filter((name) => !now.includes(name));
+        const known =
+          now.every((name) => names.includes(name)) && (world.config.upkeep || removed.every((name) => name.endsWith(NEW_SUFFIX)));
+        if (disk.nameChanges !== nameChanges && !known) throw new Violation("opening a properly closed log made or removed files");
       }
       await world.judge(log, (core) => lastOf(recovery, core), "recovered");
       if (world.config.upkeep) await world.checkpoints.judge(world, log);
