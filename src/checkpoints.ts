@@ -46,7 +46,7 @@ export interface CheckpointingLog extends CheckpointedLog {
 /** So long a state is written without a pause, in milliseconds. */
 const TURN_MS = 1;
 /** While others append: the thread and the disk are theirs for so many times as long as they were the checkpoint's. */
-const PACE = 5;
+const PACE = 12;
 
 /** Names what is wrong with a checkpoint that is passed over; the log goes on with the one before. */
 function warn(text: string): void {
