@@ -30,9 +30,9 @@ export interface ThreadRates {
   read: number[];
 }
 
-const RING_BYTES = 32 * 1024 * 1024;
-/** From half a ring on the flusher goes to work. */
-const BURST_BYTES = RING_BYTES / 2;
+/** Rings as large as this memory allows, and no larger than that: short runs would measure how threads start. */
+const MEMORY_BYTES = 1024 * 1024 * 1024;
+const RING_BYTES_MAX = 128 * 1024 * 1024;
 /** What a group's and an entry's header and padding take in a ring, at most. */
 const OVERHEAD_BYTES = 64;
 /** The first bursts touch the rings' pages and compile the code. */
@@ -45,8 +45,11 @@ const DURABLE_BYTES_MAX = 256 * 1024 * 1024;
 /** One round of one topology, with one thread or several. */
 export async function measureThreads(options: ThreadOptions, topology: Topology): Promise<ThreadRates> {
   const { threads } = options;
-  const ring = await inLog(options, { topology, ringBytes: RING_BYTES, flushIntervalMs: 60_000 }, async (crew) => {
-    const entries = Math.floor(BURST_BYTES / (options.entryBytes + OVERHEAD_BYTES));
+  // In a per-core log each ring has a frame buffer as large beside it.
+  const ringBytes = Math.min(RING_BYTES_MAX, 2 ** Math.floor(Math.log2(MEMORY_BYTES / 2 / (threads + 1))));
+  const ring = await inLog(options, { topology, ringBytes, flushIntervalMs: 60_000 }, async (crew) => {
+    // From half a ring on the flusher goes to work.
+    const entries = Math.floor(ringBytes / 2 / (options.entryBytes + OVERHEAD_BYTES));
     const rates: number[] = [];
     for (let n = 0; n < WARM_BURSTS + BURSTS; n++) {
       const laps = await crew.run({ threads, entries });
@@ -54,7 +57,9 @@ export async function measureThreads(options: ThreadOptions, topology: Topology)
     }
     return rates;
   });
-  const { durable, read } = await inLog(options, { topology }, async (crew, log) => {
+  // A chain for each thread, and a flusher for each chain.
+  const flusherThreads = topology === "per-core" ? Math.min(threads, 16) : 1;
+  const { durable, read } = await inLog(options, { topology, flusherThreads }, async (crew, log) => {
     const entriesMax = DURABLE_BYTES_MAX / threads / options.entryBytes;
     await crew.run({ threads, entries: 1 }); // makes the segments
     const laps = await crew.run({ threads, ms: DURABLE_MS, entriesMax });

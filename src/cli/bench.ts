@@ -193,7 +193,7 @@ function threadSections({ threads }: Report): Section[] {
     `${(ring / threads.find((row) => row.topology === topology)!.ring).toFixed(2)} ×`;
   return [
     section("write() into the rings, which hold the whole run", "ring", ["× one thread"]),
-    section("Durable, with rings that are kept full", "durable", []),
+    section("Durable, with rings that are kept full", "durable", [], "per-core: with as many flusher threads as writers"),
     section("Read again, in batches", "read", [], "per-core: the chains are merged into one order"),
   ];
 }
