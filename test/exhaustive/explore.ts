@@ -188,7 +188,7 @@ export class Explorer {
     counts.begun++;
     counts.operations += operations.length;
     const after = async (left: State, step: Step): Promise<void> => {
-      const oracle = `${left.oracle.fingerprint()} ${left.closed}`;
+      const oracle = `${left.oracle.fingerprint()} ${left.closed} ${left.checkpoint}`;
       const fingerprint = `${level} ${left.disk.fingerprint(unfinished)} ${oracle}`;
       if (this.lefts.has(fingerprint)) return;
       this.lefts.add(fingerprint);

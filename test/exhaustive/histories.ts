@@ -72,6 +72,12 @@ async function twoEpochsClosed(m: Machine): Promise<void> {
   await m.close();
 }
 
+/** Fills one segment, and begins another. */
+async function twoSegments(m: Machine): Promise<void> {
+  await m.start();
+  for (let n = 0; n < 9; n++) await durably(m, LARGE);
+}
+
 export const HISTORIES: History[] = [
   {
     name: "first open",
@@ -201,6 +207,97 @@ export const HISTORIES: History[] = [
       await comeBack(m);
       await durably(m, LARGE, LARGE);
       await m.close();
+    },
+  },
+  {
+    name: "checkpoints",
+    settings: WEAK,
+    before: [{ life: two, end: "exit" }],
+    life: async (m) => {
+      await m.start();
+      await m.checkpoint();
+      await durably(m, SMALL);
+      // The one before goes.
+      await m.checkpoint();
+      await durably(m, SMALL);
+    },
+  },
+  {
+    name: "beginning dropped",
+    settings: WEAK,
+    before: [{ life: twoSegments, end: "exit" }],
+    life: async (m) => {
+      await m.start();
+      await durably(m, SMALL);
+      m.mark();
+      await m.drop(9);
+      await durably(m, SMALL);
+    },
+  },
+  {
+    name: "all dropped, after a checkpoint",
+    settings: WEAK,
+    before: [],
+    life: async (m) => {
+      await twoSegments(m);
+      m.mark();
+      await m.checkpoint();
+      await m.drop(100);
+      await durably(m, SMALL);
+      await m.close();
+    },
+  },
+  {
+    name: "recycled",
+    settings: { ...WEAK, spares: 1 },
+    before: [],
+    life: async (m) => {
+      await twoSegments(m);
+      m.mark();
+      await m.drop(9);
+      await durably(m, SMALL);
+    },
+  },
+  {
+    name: "spare taken",
+    settings: { ...WEAK, spares: 1 },
+    before: [],
+    life: async (m) => {
+      await twoSegments(m);
+      await m.drop(9);
+      for (let n = 0; n < 7; n++) await durably(m, LARGE);
+      m.mark();
+      await durably(m, LARGE);
+      await durably(m, SMALL);
+    },
+  },
+  {
+    name: "recycled before",
+    settings: { ...WEAK, spares: 1 },
+    before: [
+      {
+        life: async (m) => {
+          await twoSegments(m);
+          await m.drop(9);
+        },
+        end: "power",
+      },
+    ],
+    life: comeBackAndClose,
+  },
+  {
+    name: "cores, dropped",
+    settings: CORES,
+    before: [],
+    life: async (m) => {
+      await m.start();
+      await each(m);
+      await m.on(1);
+      for (let n = 0; n < 8; n++) await durably(m, LARGE);
+      m.mark();
+      await m.checkpoint();
+      await m.drop(6);
+      await each(m);
     },
   },
   {

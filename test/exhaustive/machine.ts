@@ -12,7 +12,7 @@ import { LogOracle } from "../support/log-oracle.js";
 import { Violation, type Operation, type Oracle } from "../support/oracle.js";
 import { Random } from "../support/random.js";
 import { SimulatedDisk, type DiskOptions, type Faults } from "../support/simulated-disk.js";
-import { Crashed, settle, World, type Config } from "../support/world.js";
+import { Crashed, DIRECTORY, settle, World, type Config } from "../support/world.js";
 import { FAULT, type Choices } from "./choices.js";
 
 /** What survives a process: the disk and its cache, and what is known of the log. */
@@ -25,6 +25,8 @@ export interface State {
   lives: number;
   /** Entries that were appended. */
   items: number;
+  /** The last one that was acknowledged. */
+  checkpoint: number;
 }
 
 export interface Settings {
@@ -34,6 +36,8 @@ export interface Settings {
   guest: boolean;
   /** Of a per-core log: how many there are. */
   cores?: number;
+  /** Dropped segments that are kept as spares. Default 0. */
+  spares?: number;
 }
 
 /** What a process does. */
@@ -48,7 +52,7 @@ export function emptyMachine(settings: Settings, choices: Choices): State {
   const { sectorBytes, garbage } = settings;
   const oracle = new LogOracle(optionsOf(settings).topology);
   const disk = new SimulatedDisk(choices, { sectorBytes, garbage });
-  return { disk, oracle, closed: false, lives: 0, items: 0 };
+  return { disk, oracle, closed: false, lives: 0, items: 0, checkpoint: 0 };
 }
 
 /** The log failed as it must, or the disk did: nothing more is to be done in this life. */
@@ -63,6 +67,7 @@ export class Machine extends World {
   private armFaults: () => void = () => undefined;
   private waiting = 0;
   private items: number;
+  private checkpointNumber: number;
   private closed = false;
   /** Of each core that is taken; and of the one that appends. */
   private readonly writers: Writer[] = [];
@@ -83,6 +88,8 @@ export class Machine extends World {
     // The same for all processes that come as the n-th, so that what they leave is the same more often.
     this.clockMs += lives * 10_000;
     const renamedHere = new Set<string>();
+    this.checkpointNumber = state.checkpoint;
+    this.excuseUpkeep();
     disk.onOperation = (text) => {
       this.operations.push(text);
       this.armFaults();
@@ -110,7 +117,14 @@ export class Machine extends World {
     this.alive = false;
     this.log?.[ABANDON]();
     await this.quiet();
-    return { disk: this.disk, oracle: this.whole, closed: this.closed, lives: this.state.lives + 1, items: this.items };
+    return {
+      disk: this.disk,
+      oracle: this.whole,
+      closed: this.closed,
+      lives: this.state.lives + 1,
+      items: this.items,
+      checkpoint: this.checkpointNumber,
+    };
   }
 
   // --- what scripts do ------------------------------------------------------------------------------
@@ -118,6 +132,7 @@ export class Machine extends World {
   /** Opens the log and compares what came back with what must have. */
   async start(): Promise<Entry[]> {
     const { disk, whole } = this;
+    judgeFiles(disk.files(DIRECTORY));
     const log = await this.open().catch((error: unknown) => {
       if (disk.down) throw new Crashed();
       if (this.isLocked) throw new Violation("an open failed and left the lock behind");
@@ -126,6 +141,7 @@ export class Machine extends World {
     whole.opened(log.recovery, this.state.closed);
     checkStart(this, log);
     const entries = await this.judge(log, (core) => lastOf(log.recovery, core), "recovered");
+    await this.judgeCheckpoint(entries);
     whole.recoveredEpoch(log.recovery.epoch);
     this.writer = this.writers[0] = log;
     await this.look();
@@ -177,12 +193,16 @@ export class Machine extends World {
 
   async appendSync(size: number): Promise<void> {
     const operation = this.begin(size);
+    // The guest flushes in the flusher's place.
+    this.working++;
     try {
       const lsn = this.writer.appendSync(inputOf(operation.items[0]!));
       this.learn(operation, lsn);
       this.chain.prove(lsn, "appendSync");
     } catch (error) {
       this.rejected(operation, error);
+    } finally {
+      this.working--;
     }
     await this.look();
   }
@@ -220,6 +240,64 @@ export class Machine extends World {
     this.whole.prove(began);
     this.proveAll(positions, "advanceEpoch()");
     await this.look();
+  }
+
+  /** A state that says itself where it stands. */
+  async checkpoint(): Promise<void> {
+    const info = await this.upkeepOf(
+      this.log!.checkpoint(async ({ positions, write }) => {
+        await write("everything up to ");
+        await write(positions.join());
+      }),
+    );
+    this.trace(`  checkpoint ${info.number} made, behind ${info.positions.join()}`);
+    this.whole.prove(info.epoch);
+    this.proveAll(info.endPositions, "checkpoint()");
+    this.checkpointNumber = info.number;
+    await this.look();
+  }
+
+  /** Drops what is before this LSN of the core that appends. */
+  async drop(lsn: number): Promise<void> {
+    const core = this.whole.perCore ? this.writer.ownCore : 0;
+    this.whole.of(core).allowBegin(lsn);
+    const log = this.log!;
+    await this.upkeepOf(log.truncateBefore(this.whole.perCore ? { core, lsn } : lsn));
+    this.trace(`  core ${core} begins with LSN ${log.core(core).firstLsn}`);
+    this.whole.of(core).begins(log.core(core).firstLsn, true);
+    // Spares are filled with zeros meanwhile.
+    for (let turns = 0; turns < 5; turns++) await new Promise(setImmediate);
+    await this.look();
+  }
+
+  private async upkeepOf<T>(promise: Promise<T>): Promise<T> {
+    this.upkeep++;
+    const answered = (): void => void this.upkeep--;
+    promise.then(answered, answered);
+    return this.driven(promise);
+  }
+
+  /** The newest that was acknowledged, or a newer one; its state says where it stands, and what follows is replayed. */
+  private async judgeCheckpoint(entries: Entry[]): Promise<void> {
+    const log = this.log!;
+    const found = await log.readCheckpoint();
+    if ((found?.number ?? 0) < this.checkpointNumber)
+      throw new Violation(`checkpoint ${this.checkpointNumber} was acknowledged, now ${found?.number ?? "none"} is found`);
+    if (found === undefined) return;
+    const pieces: Uint8Array[] = [];
+    for await (const bytes of found.stream) pieces.push(bytes);
+    const state = Buffer.concat(pieces).toString();
+    if (state !== `everything up to ${found.positions.join()}`) throw new Violation(`checkpoint ${found.number} says: ${state}`);
+    const replayed: string[] = [];
+    const name = ({ core, lsn }: Entry): string => `${this.whole.perCore ? core : 0}:${lsn}`;
+    for await (const entry of log.replay()) replayed.push(name(entry));
+    const expected = entries.filter(
+      ({ kind, core, lsn }) => kind === "data" && lsn > (found.positions[this.whole.perCore ? core : 0] ?? 0),
+    );
+    if (replayed.join() !== expected.map(name).join())
+      throw new Violation(
+        `behind checkpoint ${found.number}, at ${found.positions.join()}, ${replayed.join()} is replayed, not ${expected.map(name).join()}`,
+      );
   }
 
   async close(): Promise<void> {
@@ -343,7 +421,18 @@ export class Machine extends World {
   }
 }
 
-function optionsOf({ frameAlign, cores }: Settings): Config["options"] {
+/** What names promise, also those that nobody looks at: a spare holds zeros, a segment's name leads to that segment. */
+function judgeFiles(files: Map<string, Uint8Array>): void {
+  for (const [name, bytes] of files) {
+    if (/^spare-\d+$/.test(name) && bytes.some((byte) => byte !== 0)) throw new Violation(`${name} holds more than zeros`);
+    const [, number] = /^\d{3}-(\d{10})\.wal$/.exec(name) ?? [];
+    if (number === undefined) continue;
+    const says = Buffer.from(bytes.subarray(64, 72)).readBigUInt64LE();
+    if (says !== BigInt(number)) throw new Violation(`${name} says that it is segment ${says}`);
+  }
+}
+
+function optionsOf({ frameAlign, cores, spares = 0 }: Settings): Config["options"] {
   const topology = cores === undefined ? "striped" : "per-core";
   return {
     flusher: "inline",
@@ -354,5 +443,7 @@ function optionsOf({ frameAlign, cores }: Settings): Config["options"] {
     frameAlign,
     flushIntervalMs: 10,
     writerStallMs: 20,
+    spareSegments: spares,
+    checkpoints: { keep: 1 },
   };
 }

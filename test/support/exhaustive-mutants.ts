@@ -30,11 +30,39 @@ const NAMES = [
   "only-first-chain-finished",
   "retired-chain-not-read",
   "lsn-of-another-chain",
+  "checkpoint-not-fsynced",
+  "checkpoint-name-not-durable",
+  "removed-before-the-floor",
+  "floor-name-not-durable",
+  "floor-forgotten-at-open",
+  "prune-removes-the-newest",
+  "replay-one-too-late",
 ];
 
 const SHARED = MUTANTS.filter(({ name }) => NAMES.includes(name));
 export const EXHAUSTIVE_MUTANTS: Mutant[] = [
   ...SHARED,
+  {
+    name: "spare-written-under-a-segment",
+    file: "src/drop.ts",
+    find: "      storage.syncDirectory(directory);\n      this.owner.discarded();",
+    replace: "      this.owner.discarded();",
+    why: "a file is filled with zeros that after a power cut has a segment's name",
+  },
+  {
+    name: "spare-taken-before-its-name-is-gone",
+    file: "src/spares.ts",
+    find: "    storage.syncDirectory(directory);\n    const file",
+    replace: "    const file",
+    why: "a segment that is written has a spare's name after a power cut, and is taken once more",
+  },
+  {
+    name: "spare-not-fsynced",
+    file: "src/spares.ts",
+    find: "if (!this.stopped) file.sync();",
+    replace: "",
+    why: "a spare that is not all zeros: a segment holds bytes of another one",
+  },
   {
     name: "chain-named-before-it-is-there",
     file: "src/flusher.ts",

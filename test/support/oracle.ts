@@ -97,7 +97,17 @@ export class Oracle {
       epochs,
     ]);
     const settled = this.settled.map(({ item, term, epoch, timestampMs }) => [item?.id, item?.acked, term, epoch, timestampMs]);
-    return JSON.stringify([this.proven, this.term, this.durableTerm, this.returned, [...this.ghosts], operations, settled]);
+    return JSON.stringify([
+      this.proven,
+      this.firstLsn,
+      this.mayBegin,
+      this.term,
+      this.durableTerm,
+      this.returned,
+      [...this.ghosts],
+      operations,
+      settled,
+    ]);
   }
 
   get settledLsn(): number {

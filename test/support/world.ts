@@ -93,7 +93,7 @@ export class World {
   private asleepUntil: number | undefined;
   private flushing = false;
   /** The flusher is at work, or somebody in its place, who has to stop if the disk fails. */
-  private working = 0;
+  protected working = 0;
   /** Failures of the disk that met nobody but readers and upkeep: the log goes on. */
   private excused = 0;
   /** Of processes: what one still does after its end comes to nothing. */
@@ -126,12 +126,17 @@ export class World {
     };
     this.disk = new SimulatedDisk(random.fork(), options, (kind) => this.count(kind));
     this.disk.meanwhile = (operation) => this.interleave(operation);
+    this.excuseUpkeep();
+    if (trace !== undefined) this.disk.onOperation = (text) => trace(`    ${text}`);
+    this.trace(JSON.stringify({ config: { ...this.config, size: undefined }, disk: this.disk.options }));
+  }
+
+  /** A failure of the disk that meets readers and upkeep only is a reason for nothing else. */
+  protected excuseUpkeep(): void {
     this.disk.onFailure = (path) => {
       // What only recovery has written is sealed by close() itself.
       if (this.log !== undefined && this.working === 0 && !(this.closing && path.endsWith(".wal"))) this.excused++;
     };
-    if (trace !== undefined) this.disk.onOperation = (text) => trace(`    ${text}`);
-    this.trace(JSON.stringify({ config: { ...this.config, size: undefined }, disk: this.disk.options }));
   }
 
   /** Of the first chain. */
