@@ -130,6 +130,10 @@ export class ChainReader {
     } catch {
       return undefined;
     }
+    return this.dropped(header);
+  }
+
+  private dropped(header: SegmentHeader): CorewalError {
     return new CorewalError(
       "COREWAL_READER_LAPPED",
       `segment ${header.number}, which was being read, has been dropped by the process that writes: open the log again and read on from its first LSN`,
@@ -170,6 +174,8 @@ export class ChainReader {
   /** The segment after this one, if there is one. @internal */
   after(segment: Known): Known | undefined {
     const at = this.known.indexOf(segment);
+    // A reading that begins while its segment is being dropped comes too late to hold it.
+    if (at < 0) throw this.dropped(segment.header);
     if (at + 1 >= this.known.length && !this.append(segment.header.number + 1)) return undefined;
     return this.known[at + 1];
   }
