@@ -10,6 +10,7 @@ import type { LogOptions } from "../src/options.js";
 import type { Log } from "../src/types.js";
 import { drive, openInline, pump, systemError, WatchedStorage, type Step } from "./support/environment.js";
 import { endSoon, refused, texts, within } from "./support/expect.js";
+import { mountedAt, unmount } from "./support/mounts.js";
 import { freshDirectory, freshPath } from "./support/scratch.js";
 
 const SMALL: LogOptions = { ringBytes: 4096, segmentBytes: 16_384 };
@@ -180,6 +181,7 @@ test("invariant 7: a real full disk", async () => {
     console.log("# a real full disk: skipped, no right to mount a tmpfs");
     return;
   }
+  mountedAt(directory);
   try {
     for (const flusher of ["worker", "inline"] as const) {
       const at = `${directory}/${flusher}`;
@@ -201,7 +203,7 @@ test("invariant 7: a real full disk", async () => {
       assert.is(spawnSync("sh", ["-c", `rm -rf "${at}" && mount -o remount,size=1m "${directory}"`]).status, 0);
     }
   } finally {
-    spawnSync("umount", [directory]);
+    unmount(directory);
   }
 });
 
