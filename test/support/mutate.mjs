@@ -1,9 +1,9 @@
 // Negative controls: plants one bug after the other into a copy of the sources, bundles what must find it, and lets that
 // run. Each bug must be found. Nothing of this is shipped.
 //
-//   node test/support/mutate.mjs [SUITE] [--only NAME,NAME] [--seconds N] [--seed S] [--seeds N] [--corpus]
+//   node test/support/mutate.mjs [SUITE] [--only NAME,NAME | --sample N] [--seconds N] [--seed S] [--seeds N] [--corpus]
 //
-// SUITE is one of the flags below; without one it is the crash simulator. A bug that is not found in --seconds has
+// --sample plants N of them, chosen by chance, so that a run of CI takes minutes and a few runs plant all. SUITE is one of the flags below; without one it is the crash simulator. A bug that is not found in --seconds has
 // survived; fuzz tests count --seeds instead, so that a busy machine is no reason. For each of its bugs the corpus
 // (test/corpus.json) keeps the smallest run that was found to fail with it: that one must still fail. `npm test` replays
 // them without the bugs. --corpus finds, shrinks and writes them anew, which is due when the simulator decides something
@@ -27,6 +27,7 @@ const { values } = parseArgs({
     exhaustive: { type: "boolean" },
     corpus: { type: "boolean", default: false },
     only: { type: "string" },
+    sample: { type: "string" },
     seconds: { type: "string", default: "60" },
     seed: { type: "string", default: "1" },
     seeds: { type: "string", default: "12" },
@@ -177,9 +178,18 @@ function outgrown(mutant, bundle) {
   return known !== undefined && !values.corpus && run(bundle, ["--replay", known.decisions]).failure === undefined;
 }
 
+/** So many of them, in the order of the table. */
+function chosen(all, count) {
+  const lots = all.map((mutant) => ({ mutant, lot: Math.random() })).sort((a, b) => a.lot - b.lot);
+  const picked = new Set(lots.slice(0, count).map(({ mutant }) => mutant));
+  return all.filter((mutant) => picked.has(mutant));
+}
+
 // --- one after the other ----------------------------------------------------------------------------------
 
-const mutants = await loadMutants(SUITE.table, SUITE.list, values.only?.split(","));
+const known = await loadMutants(SUITE.table, SUITE.list, values.only?.split(","));
+const mutants = values.sample === undefined ? known : chosen(known, Number(values.sample));
+if (mutants.length < known.length) console.log(`${mutants.length} of ${known.length} planted bugs, chosen by chance`);
 const width = Math.max(...mutants.map((mutant) => mutant.name.length));
 let survivors = 0;
 
