@@ -18,7 +18,7 @@ import { readFooter } from "./footer.js";
 import type { ChainReader, Known } from "./read.js";
 import { endsFor, withFile } from "./recover-chain.js";
 import { NEW_SUFFIX, parseSegmentName, readSegmentHeader, segmentName } from "./segment.js";
-import { readSome, writeAll, type Storage, type StorageFile } from "./storage.js";
+import { listIfThere, readSome, writeAll, type Storage, type StorageFile } from "./storage.js";
 import type { ArchiveFunction, LogStats, SealedSegment } from "./types.js";
 
 export type Archive = { directory: string } | ArchiveFunction;
@@ -229,14 +229,7 @@ function sealedOf({ storage, directory }: ArchiveOwner, { header }: Known, next:
 
 /** Throws COREWAL_ARCHIVE if the directory has segments of another log; `logId` undefined: there is no log yet. */
 export function requireOwnArchive(storage: Storage, directory: string, logId: Uint8Array | undefined): void {
-  let names: string[];
-  try {
-    names = storage.list(directory);
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return;
-    throw error;
-  }
-  for (const name of names) {
+  for (const name of listIfThere(storage, directory) ?? []) {
     if (parseSegmentName(name) === undefined) continue;
     const id = logIdOf(storage, `${directory}/${name}`);
     if (id === undefined) continue;

@@ -139,17 +139,18 @@ export function isClaimed(core: Core, bank: number): boolean {
 
 export const isTimed = (core: Core): boolean => core.i32[CTL_TIME_BYTES >> 2] !== 0;
 
-function lsnAt(core: Core, bank: number, word: number): number {
+/** A word of a bank that is an LSN or an epoch. */
+export function wordAt(core: Core, bank: number, word: number): number {
   return Number(Atomics.load(core.log.i64, (bankAddress(core, bank) + word) >> 3));
 }
 
 /** Last LSN that was given out in each chain: index is the core. */
 export function positionsOf(core: Core): number[] {
-  return Array.from({ length: banksOf(core) }, (_, bank) => lsnAt(core, bank, CTL_NEXT_LSN) - 1);
+  return Array.from({ length: banksOf(core) }, (_, bank) => wordAt(core, bank, CTL_NEXT_LSN) - 1);
 }
 
 /** Everything in a chain up to here is durable. */
-export const durableOf = (core: Core, bank: number): number => lsnAt(core, bank, CTL_DURABLE_LSN);
+export const durableOf = (core: Core, bank: number): number => wordAt(core, bank, CTL_DURABLE_LSN);
 
 /** A word of stripe `stripe` of a bank, as an index into `core.log.i32`. */
 export function stripeWord(core: Core, bank: number, stripe: number, word: number): number {

@@ -10,12 +10,11 @@ import { placedChecksum } from "./core.js";
 import { codeOf, CorewalError, fromSystem } from "./errors.js";
 import { exactU64 } from "./frame.js";
 import { CHAINS_MAX } from "./marks.js";
-import { ascii, corrupt, encodePreamble, HEADER_BYTES, NEW_SUFFIX, requirePreamble, startsWith, viewOf } from "./segment.js";
+import { ascii, corrupt, encodePreamble, HEADER_BYTES, NEW_SUFFIX, requirePreamble, startsWith, TOPOLOGIES, viewOf } from "./segment.js";
 import { readAll, writeAll, type Storage, type StorageFile } from "./storage.js";
 import type { Topology } from "./types.js";
 
 const KIND_CHECKPOINT = 2;
-const TOPOLOGIES: Topology[] = ["striped", "per-core"];
 const BLOCK_HEAD_BYTES = 8;
 /** Of the state in one block, at most. */
 const BLOCK_BYTES_MAX = 65536;

@@ -11,7 +11,7 @@ import {
   type CheckpointFacts,
   type CheckpointHead,
 } from "./checkpoint-file.js";
-import { codeOf, CorewalError, fromSystem, mistake } from "./errors.js";
+import { attempt, codeOf, CorewalError, fromSystem, mistake } from "./errors.js";
 import { corrupt } from "./segment.js";
 import type { Storage } from "./storage.js";
 import type { Bytes, Checkpoint, CheckpointInfo, CheckpointState, StateWriter, Topology } from "./types.js";
@@ -49,7 +49,7 @@ const TURN_MS = 1;
 const PACE = 12;
 
 /** Names what is wrong with a checkpoint that is passed over; the log goes on with the one before. */
-function warn(text: string): void {
+export function warn(text: string): void {
   process.emitWarning(text, { type: "CorewalWarning", code: "COREWAL_CHECKPOINT" });
 }
 
@@ -68,11 +68,7 @@ export function infoOf({ number, epoch, begin, end, bytes, createdNs, topology }
 
 /** Newest first. */
 function numbersOf(storage: Storage, directory: string): number[] {
-  try {
-    return checkpointNumbers(storage, directory);
-  } catch (error) {
-    throw fromSystem(error, "looking for checkpoints", directory);
-  }
+  return attempt("looking for checkpoints", directory, () => checkpointNumbers(storage, directory));
 }
 
 /** Why a checkpoint that is whole cannot be used; undefined if it can. */
@@ -92,7 +88,7 @@ function unfit(facts: CheckpointFacts, log: CheckpointedLog): string | undefined
  * The newest checkpoint that is whole and fits the log, its state checked to the last byte; undefined if there is none and
  * the log is whole without. Throws COREWAL_CORRUPT if it is not, COREWAL_UNKNOWN_VERSION.
  */
-function chooseCheckpoint(log: CheckpointedLog, passedOver: (text: string) => void = warn): CheckpointFacts | undefined {
+function chooseCheckpoint(log: CheckpointedLog): CheckpointFacts | undefined {
   const { storage, directory } = log;
   const numbers = numbersOf(storage, directory);
   for (const number of numbers) {
@@ -101,10 +97,10 @@ function chooseCheckpoint(log: CheckpointedLog, passedOver: (text: string) => vo
       const facts = checkCheckpoint(storage, directory, number, true);
       const why = unfit(facts, log);
       if (why === undefined) return facts;
-      passedOver(`checkpoint ${number} is not used: ${why} (${path})`);
+      warn(`checkpoint ${number} is not used: ${why} (${path})`);
     } catch (error) {
       if (codeOf(error) === "COREWAL_UNKNOWN_VERSION") throw error;
-      passedOver(`checkpoint ${number} is not used: ${fromSystem(error, "reading the checkpoint", path).message}`);
+      warn(`checkpoint ${number} is not used: ${fromSystem(error, "reading the checkpoint", path).message}`);
     }
   }
   if (log.needsCheckpoint())
@@ -208,13 +204,8 @@ export class Checkpointing {
     log.check();
     const number = (numbersOf(storage, directory)[0] ?? 0) + 1;
     let facts: CheckpointFacts;
-    const guard = <T>(run: () => T): T => {
-      try {
-        return run();
-      } catch (error) {
-        throw fromSystem(error, "writing the checkpoint", checkpointPath(directory, number));
-      }
-    };
+    const path = checkpointPath(directory, number);
+    const guard = <T>(run: () => T): T => attempt("writing the checkpoint", path, run);
     const writer = guard(() => new CheckpointWriter(storage, directory, { ...log.head(), number, epoch }));
     const place = { epoch, positions, lsn: log.topology === "striped" ? positions[0]! : 0 };
     const hand = new Hand(place, (bytes) => guard(() => writer.write(bytes)), new Pace(log));
@@ -227,11 +218,9 @@ export class Checkpointing {
       hand.end();
       log.check();
       const end = log.positions();
-      facts = await writer.finish(positions, end).catch((error: unknown) =>
-        guard(() => {
-          throw error;
-        }),
-      );
+      facts = await writer.finish(positions, end).catch((error: unknown) => {
+        throw fromSystem(error, "writing the checkpoint", path);
+      });
       await log.durable(end);
       log.check();
       guard(() => writer.commit());

@@ -2,9 +2,9 @@
 
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { codeOf, CorewalError, fromSystem, mistake } from "./errors.js";
+import { attempt, CorewalError, mistake } from "./errors.js";
 import { isOurName, parseSegmentName, RESTORING_NAME } from "./segment.js";
-import type { Storage } from "./storage.js";
+import { listIfThere, type Storage } from "./storage.js";
 
 export function directoryPath(directory: string | URL, what = "a log's directory"): string {
   if (directory instanceof URL) {
@@ -23,13 +23,8 @@ export const INDIFFERENT = /^(\.|lost\+found$)/;
 
 /** Is there a log? Throws COREWAL_NOT_A_LOG for a directory of other files, if it is no directory, and while it is restored to. */
 export function surveyDirectory(storage: Storage, directory: string): "missing" | "empty" | "log" {
-  let names: string[];
-  try {
-    names = storage.list(directory);
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return "missing";
-    throw fromSystem(error, "looking for the log", directory);
-  }
+  const names = attempt("looking for the log", directory, () => listIfThere(storage, directory));
+  if (names === undefined) return "missing";
   if (names.includes(RESTORING_NAME))
     throw new CorewalError(
       "COREWAL_NOT_A_LOG",

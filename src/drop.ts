@@ -16,7 +16,7 @@ import { mergeMarks } from "./marks.js";
 import type { ChainReader } from "./read.js";
 import type { Recovered } from "./recover-chain.js";
 import { segmentNumbers } from "./recover-chain.js";
-import type { Storage } from "./storage.js";
+import { sizeOf, type Storage } from "./storage.js";
 import type { DropReport } from "./types.js";
 import { wordChange } from "./wait.js";
 
@@ -175,33 +175,27 @@ export class Dropper {
   /** Also what an earlier open has left. */
   private remove(chain: number, floor: number): { segments: number; bytes: number } {
     const { storage, directory } = this.owner;
-    const numbers = segmentNumbers(storage, directory, chain).filter((number) => number < floor);
+    const below = filesBelow(storage, directory, chain, floor);
     let bytes = 0;
-    // The lowest first: whoever looks at the names meanwhile finds a chain without gaps.
-    for (const number of numbers.reverse()) {
-      const path = segmentPath(directory, { chain, number });
+    for (const path of below) {
       bytes += sizeOf(storage, path);
       this.owner.discard(path);
     }
-    if (numbers.length > 0) {
+    if (below.length > 0) {
       storage.syncDirectory(directory);
       this.owner.discarded();
     }
-    return { segments: numbers.length, bytes };
-  }
-}
-
-export function sizeOf(storage: Storage, path: string): number {
-  const file = storage.open(path, "read");
-  try {
-    return file.size();
-  } finally {
-    file.close();
+    return { segments: below.length, bytes };
   }
 }
 
 /** What a process that was killed has left below the floor. */
 export function removeLeftovers(storage: Storage, directory: string, { chain, floor }: Recovered): void {
+  if (floor > 0) for (const path of filesBelow(storage, directory, chain, floor)) storage.remove(path);
+}
+
+/** The lowest first: whoever looks at the names meanwhile finds a chain without gaps. */
+function filesBelow(storage: Storage, directory: string, chain: number, floor: number): string[] {
   const numbers = segmentNumbers(storage, directory, chain).filter((number) => number < floor);
-  for (const number of numbers.reverse()) storage.remove(segmentPath(directory, { chain, number }));
+  return numbers.reverse().map((number) => segmentPath(directory, { chain, number }));
 }

@@ -4,7 +4,7 @@
 // carries it to its end if the thread that began it is gone.
 
 import { CTL_EPOCH_DONE, LOG_BARRIER_WAKE, LOG_COMPLETE, LOG_EPOCH, LOG_RECORDED } from "../assembly/layout.js";
-import { bankAddress, banksClaimed, isClaimed, ringDoorbells } from "./banks.js";
+import { banksClaimed, isClaimed, ringDoorbells, wordAt } from "./banks.js";
 import type { Core } from "./core.js";
 import { wordChange } from "./wait.js";
 
@@ -40,16 +40,16 @@ async function barrier(owner: BarrierOwner, epoch: number): Promise<void> {
     const seen = Atomics.load(i32, LOG_BARRIER_WAKE >> 2);
     if (Atomics.load(i64, LOG_RECORDED >> 3) >= BigInt(epoch)) return;
     owner.check();
-    if (haveBegun(core, BigInt(epoch))) raise(i64, LOG_COMPLETE >> 3, BigInt(epoch));
+    if (haveBegun(core, epoch)) raise(i64, LOG_COMPLETE >> 3, BigInt(epoch));
     ringDoorbells(core);
     if (owner.pump === undefined) await wordChange(i32, LOG_BARRIER_WAKE >> 2, seen, LOOK_AGAIN_MS);
     else await owner.pump();
   }
 }
 
-function haveBegun(core: Core, epoch: bigint): boolean {
+function haveBegun(core: Core, epoch: number): boolean {
   for (let bank = 0; bank < banksClaimed(core); bank++)
-    if (isClaimed(core, bank) && Atomics.load(core.log.i64, (bankAddress(core, bank) + CTL_EPOCH_DONE) >> 3) < epoch) return false;
+    if (isClaimed(core, bank) && wordAt(core, bank, CTL_EPOCH_DONE) < epoch) return false;
   return true;
 }
 

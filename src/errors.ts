@@ -173,6 +173,15 @@ export function fromSystem(error: unknown, doing: string, file?: string): Error 
   }
 }
 
+/** Does it; what the system refuses is an error with a code, which says what was being done to which file. */
+export function attempt<T>(doing: string, file: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw fromSystem(error, doing, file);
+  }
+}
+
 /** An error as text that survives shared memory and the worker boundary. */
 export function errorToText(error: unknown): string {
   const e = error as Partial<CorewalError> & Error;

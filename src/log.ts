@@ -12,7 +12,7 @@ import { Crew } from "./crew.js";
 import { directoryPath, surveyDirectory } from "./directory.js";
 import { InlineDrive, startWorker } from "./drive.js";
 import { removeLeftovers } from "./drop.js";
-import { codeOf, CorewalError, fromSystem, mistake } from "./errors.js";
+import { attempt, codeOf, CorewalError, fromSystem, mistake } from "./errors.js";
 import { Flusher, randomSalt, toNs, type Chance, type FlusherStart } from "./flusher.js";
 import { Guest } from "./guest.js";
 import { takeLock } from "./lock.js";
@@ -90,7 +90,7 @@ export async function openLogWith(directory: string | URL, options: LogOptions |
   if (surveyDirectory(storage, path) === "missing") {
     if (!resolved.createIfMissing)
       throw new CorewalError("COREWAL_NOT_A_LOG", `there is no directory ${path}, and createIfMissing is false`, { file: path });
-    guard("making the directory", path, () => storage.makeDirectory(path));
+    attempt("making the directory", path, () => storage.makeDirectory(path));
   }
   const lock = environment.lock(path);
   try {
@@ -98,14 +98,6 @@ export async function openLogWith(directory: string | URL, options: LogOptions |
   } catch (error) {
     lock.release();
     throw fromSystem(error, "opening the log", path);
-  }
-}
-
-function guard<T>(doing: string, file: string, run: () => T): T {
-  try {
-    return run();
-  } catch (error) {
-    throw fromSystem(error, doing, file);
   }
 }
 

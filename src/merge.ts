@@ -3,12 +3,13 @@
 //
 // In memory are a window for each chain, which holds one frame at a time, and one batch.
 
-import { CorewalError, fromSystem, mistake, outOfRange } from "./errors.js";
+import { CorewalError, mistake, outOfRange } from "./errors.js";
 import {
   BATCH_ENTRIES,
   ChainWalk,
   checkCommon,
   lsnOption,
+  nextBatch,
   oneByOne,
   refuseAborted,
   type ChainReader,
@@ -74,15 +75,10 @@ class MergeIterator implements AsyncIterator<Entry[]> {
   ) {}
 
   next(): Promise<IteratorResult<Entry[]>> {
-    try {
-      const batch = this.fill();
-      if (batch.length > 0) return Promise.resolve({ done: false, value: batch });
-      this.stop();
-      return Promise.resolve({ done: true, value: undefined });
-    } catch (error) {
-      this.stop();
-      return Promise.reject(fromSystem(error, "reading the log"));
-    }
+    return nextBatch(
+      () => this.fill(),
+      () => this.stop(),
+    );
   }
 
   return(): Promise<IteratorResult<Entry[]>> {

@@ -4,6 +4,7 @@ import { STRIPES_MAX, TIME_BYTES } from "../assembly/layout.js";
 import type { Archive } from "./archive.js";
 import { directoryPath } from "./directory.js";
 import { mistake, outOfRange } from "./errors.js";
+import { TOPOLOGIES } from "./segment.js";
 import type { ArchiveDirectory, ArchiveFunction, CheckpointState, Durability, Topology, WriterOptions } from "./types.js";
 
 /**
@@ -257,7 +258,7 @@ export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
   const segmentBytes = number("segmentBytes", o.segmentBytes, Math.max(64 * MiB, 2 * ringBytes), 16 * KiB, 1024 * MiB);
   const half = ringBytes / 2;
   const resolved: ResolvedOptions = {
-    topology: choice("topology", o.topology, undefined, ["striped", "per-core"]),
+    topology: choice("topology", o.topology, undefined, TOPOLOGIES),
     durability: choice("durability", o.durability, "group", ["sync", "group", "async"]),
     flusher: choice("flusher", o.flusher, "worker", ["worker", "inline"]),
     flusherThreads: number("flusherThreads", o.flusherThreads, 1, 1, FLUSHER_THREADS_MAX),

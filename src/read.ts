@@ -450,15 +450,10 @@ class BatchIterator implements AsyncIterator<Entry[]> {
       this.turn = mine.catch(() => {});
       return mine;
     }
-    try {
-      const batch = this.fill();
-      if (batch.length > 0) return Promise.resolve({ done: false, value: batch });
-      this.stop();
-      return Promise.resolve({ done: true, value: undefined });
-    } catch (error) {
-      this.stop();
-      return Promise.reject(fromSystem(error, "reading the log"));
-    }
+    return nextBatch(
+      () => this.fill(),
+      () => this.stop(),
+    );
   }
 
   return(): Promise<IteratorResult<Entry[]>> {
@@ -530,6 +525,19 @@ class BatchIterator implements AsyncIterator<Entry[]> {
   private stop(): void {
     this.done = true;
     this.walk.close();
+  }
+}
+
+/** What an iterator answers: the batch that `fill` gives, or the end if that is empty; at the end, and when it fails, `stop`. */
+export function nextBatch(fill: () => Entry[], stop: () => void): Promise<IteratorResult<Entry[]>> {
+  try {
+    const batch = fill();
+    if (batch.length > 0) return Promise.resolve({ done: false, value: batch });
+    stop();
+    return Promise.resolve({ done: true, value: undefined });
+  } catch (error) {
+    stop();
+    return Promise.reject(fromSystem(error, "reading the log"));
   }
 }
 

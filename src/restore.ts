@@ -7,9 +7,9 @@
 //
 // A crash before 4 leaves a directory that no open takes for a log; the same restore begins again there.
 
-import { infoOf } from "./checkpoints.js";
+import { infoOf, warn } from "./checkpoints.js";
 import { directoryPath, INDIFFERENT } from "./directory.js";
-import { codeOf, CorewalError, fromSystem, mistake, outOfRange } from "./errors.js";
+import { attempt, CorewalError, fromSystem, mistake, outOfRange } from "./errors.js";
 import { realEnvironment, type Environment } from "./log.js";
 import { checkNames, number, required } from "./options.js";
 import { isLive, requireLog } from "./read-only.js";
@@ -18,7 +18,7 @@ import { msOf, readSource, type Source } from "./restore-source.js";
 import { writeRestored } from "./restore-write.js";
 import { requireDurableNames, requireRuntime } from "./runtime.js";
 import { isOurName, NEW_SUFFIX, RESTORING_NAME } from "./segment.js";
-import { writeAll, type Storage } from "./storage.js";
+import { listIfThere, writeAll, type Storage } from "./storage.js";
 import type { CheckpointInfo, Topology } from "./types.js";
 
 export type { RestorePlace };
@@ -155,7 +155,7 @@ export async function restoreLogOn(
   };
   let plan: Plan | undefined = await again(storage, path, mayBeLive, look);
   if (dryRun) return reportOf(plan, out, dryRun);
-  if (state === "missing") guard("making the directory", out, () => storage.makeDirectory(out));
+  if (state === "missing") attempt("making the directory", out, () => storage.makeDirectory(out));
   const lock = environment.lock(out);
   try {
     // Somebody may have been faster.
@@ -189,10 +189,6 @@ function beginnings(storage: Storage, directory: string): string {
   const names = storage.list(directory).sort();
   const lowest = names.filter((name, i) => name.endsWith(".wal") && name.slice(0, 4) !== names[i - 1]?.slice(0, 4));
   return [...lowest, ...names.filter((name) => name.endsWith(".ckp"))].join(" ");
-}
-
-function warn(text: string): void {
-  process.emitWarning(text, { type: "CorewalWarning", code: "COREWAL_CHECKPOINT" });
 }
 
 function targetOf({ toLsn, toTimeMs, toEpoch }: RestoreOptions, { topology }: Source): Target {
@@ -269,7 +265,7 @@ async function write(
     }
     throw fromSystem(error, "restoring the log to", out);
   }
-  guard("restoring the log to", out, () => end(storage, out));
+  attempt("restoring the log to", out, () => end(storage, out));
   onProgress?.(total, total);
 }
 
@@ -302,13 +298,8 @@ function clear(storage: Storage, out: string): void {
 
 /** Missing, or with nothing in it but what corewal may write over. Throws COREWAL_INVALID_INPUT, COREWAL_NOT_A_LOG. */
 function requireEmpty(storage: Storage, out: string): "missing" | "empty" {
-  let names: string[];
-  try {
-    names = storage.list(out);
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return "missing";
-    throw fromSystem(error, "looking for room for the restored log", out);
-  }
+  const names = attempt("looking for room for the restored log", out, () => listIfThere(storage, out));
+  if (names === undefined) return "missing";
   const restoring = names.includes(RESTORING_NAME);
   const foreign = names.filter((name) => !isOurName(name) && !INDIFFERENT.test(name));
   if (foreign.length > 0)
@@ -318,12 +309,4 @@ function requireEmpty(storage: Storage, out: string): "missing" | "empty" {
   if (!restoring && names.some((name) => /\.(wal|ckp)$|\.removed-/.test(name)))
     throw outOfRange("COREWAL_INVALID_INPUT", `${out} holds a log already: name a directory that is missing or empty`);
   return "empty";
-}
-
-function guard<T>(doing: string, file: string, run: () => T): T {
-  try {
-    return run();
-  } catch (error) {
-    throw fromSystem(error, doing, file);
-  }
 }

@@ -2,8 +2,8 @@
 
 import { segmentPath } from "./chain.js";
 import type { RecoveredLog } from "./recover.js";
-import { segmentNumbers, withFile } from "./recover-chain.js";
-import type { Storage } from "./storage.js";
+import { segmentNumbers } from "./recover-chain.js";
+import { sizeOf, type Storage } from "./storage.js";
 import type { SegmentStats } from "./types.js";
 
 /** The segments of a log that was looked at. */
@@ -14,7 +14,7 @@ export function segmentStats(storage: Storage, directory: string, found: Recover
       core: header.chain,
       number: header.number,
       path: segmentPath(directory, header),
-      bytes: withFile(storage, directory, header, (file) => file.size()),
+      bytes: sizeOf(storage, segmentPath(directory, header)),
       endOffset,
       firstLsn: summary.firstLsn,
       lastLsn: summary.lastLsn,
@@ -30,11 +30,6 @@ export function segmentStats(storage: Storage, directory: string, found: Recover
 
 /** Bytes of a chain's files. */
 export function chainBytes(storage: Storage, directory: string, chain: number): number {
-  let bytes = 0;
-  for (const number of segmentNumbers(storage, directory, chain)) {
-    const file = storage.open(segmentPath(directory, { chain, number }), "read");
-    bytes += file.size();
-    file.close();
-  }
-  return bytes;
+  const paths = segmentNumbers(storage, directory, chain).map((number) => segmentPath(directory, { chain, number }));
+  return paths.reduce((sum, path) => sum + sizeOf(storage, path), 0);
 }

@@ -15,7 +15,8 @@ const FORMAT_VERSION = 1;
 export const HEADER_BYTES = 256;
 const PREAMBLE_BYTES = 32;
 const KIND_SEGMENT = 1;
-const TOPOLOGIES: Topology[] = ["striped", "per-core"];
+/** Each at its number in headers. */
+export const TOPOLOGIES: readonly Topology[] = ["striped", "per-core"];
 const MARKS_AT = 168;
 const FLOOR_AT = 224;
 const ORIGIN_AT = 232;

@@ -4,6 +4,8 @@
 //
 // Every method throws on failure, and the caller treats each failure as final: nothing is retried.
 
+import { codeOf } from "./errors.js";
+
 export interface StorageFile {
   /** Name for messages. */
   readonly path: string;
@@ -36,6 +38,26 @@ export interface Storage {
   syncDirectory(path: string): void;
   /** Makes a directory and its missing parents, durably. */
   makeDirectory(path: string): void;
+}
+
+/** Names in the directory; undefined if there is none. */
+export function listIfThere(storage: Storage, directory: string): string[] | undefined {
+  try {
+    return storage.list(directory);
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** Bytes in a file. */
+export function sizeOf(storage: Storage, path: string): number {
+  const file = storage.open(path, "read");
+  try {
+    return file.size();
+  } finally {
+    file.close();
+  }
 }
 
 /** In the place of what a reader must not do. */

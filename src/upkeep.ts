@@ -2,14 +2,14 @@
 // what nobody needs any more. All of it is the opener's thread; the only thing on the append path is a new segment.
 
 import { clearInterval, setInterval } from "node:timers";
-import { CTL_EPOCH_DONE, CTL_EPOCH_LSN, LOG_EPOCH, LOG_OPEN } from "../assembly/layout.js";
+import { CTL_EPOCH_DONE, CTL_EPOCH_LSN, LOG_OPEN } from "../assembly/layout.js";
 import { Archiver } from "./archive.js";
-import { bankAddress, banksOf, isClaimed, positionsOf } from "./banks.js";
+import { banksOf, isClaimed, positionsOf, wordAt } from "./banks.js";
 import { segmentPath } from "./chain.js";
 import { Checkpointing, CheckpointReading, listCheckpoints } from "./checkpoints.js";
-import type { Core } from "./core.js";
 import type { Bounds } from "./cut.js";
-import { Dropper, sizeOf, type DropOwner, type Limits } from "./drop.js";
+import { Dropper, type DropOwner, type Limits } from "./drop.js";
+import { currentEpoch } from "./epochs.js";
 import { codeOf, fromSystem } from "./errors.js";
 import { randomSalt, toNs } from "./flusher.js";
 import type { ResolvedOptions } from "./options.js";
@@ -17,6 +17,7 @@ import type { ChainReader } from "./read.js";
 import { lsnVector } from "./positions.js";
 import { Spares } from "./spares.js";
 import { logStats } from "./stats.js";
+import { sizeOf } from "./storage.js";
 import type { CheckpointInfo, CheckpointState, DropReport, LogStats, Position, Topology } from "./types.js";
 import { KeepAlive } from "./wait.js";
 
@@ -204,9 +205,9 @@ export class Upkeep {
       const epoch = await this.owner.advanceEpoch();
       const positions = this.positions();
       const banks = Array.from({ length: banksOf(core) }, (_, bank) => bank).filter((bank) => isClaimed(core, bank));
-      for (const bank of banks) positions[bank] = wordOf(core, bank, CTL_EPOCH_LSN);
-      const begun = banks.every((bank) => wordOf(core, bank, CTL_EPOCH_DONE) === epoch);
-      if (begun && Number(Atomics.load(core.log.i64, LOG_EPOCH >> 3)) === epoch) return { epoch, positions };
+      for (const bank of banks) positions[bank] = wordAt(core, bank, CTL_EPOCH_LSN);
+      const begun = banks.every((bank) => wordAt(core, bank, CTL_EPOCH_DONE) === epoch);
+      if (begun && currentEpoch(core) === epoch) return { epoch, positions };
     }
   }
 
@@ -298,6 +299,3 @@ function sizesOf(
     };
   });
 }
-
-const wordOf = (core: Core, bank: number, word: number): number =>
-  Number(Atomics.load(core.log.i64, (bankAddress(core, bank) + word) >> 3));

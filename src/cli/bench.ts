@@ -3,14 +3,15 @@
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { availableParallelism, cpus, release, tmpdir, type } from "node:os";
 import { join } from "node:path";
-import { fromSystem } from "../errors.js";
+import { attempt } from "../errors.js";
 import { runtime } from "../runtime.js";
+import { TOPOLOGIES } from "../segment.js";
 import type { Topology } from "../types.js";
 import { asPage, asText, type Section } from "./bench-page.js";
 import { measureThreads, type ThreadRates } from "./bench-threads.js";
-import { oneOf, ownVersion, parse, TOPOLOGIES, wholeNumber, type Command } from "./command.js";
+import { oneOf, ownVersion, parse, wholeNumber, type Command } from "./command.js";
 import { counted, size, thousands } from "./format.js";
-import { print } from "./output.js";
+import { atExit, print } from "./output.js";
 import { startProgress } from "./progress.js";
 import { measureSpeeds, speedRow, SPEED_HEADS, SPEEDS, type Speed } from "./speed.js";
 
@@ -58,9 +59,9 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
   const rounds = wholeNumber("--rounds", parsed.flags.rounds, 100) ?? 3;
   const topology = oneOf("--topology", parsed.flags.topology, TOPOLOGIES);
   const topologies = topology === undefined ? TOPOLOGIES : [topology];
-  const dir = makePlace(parsed.args[0] ?? tmpdir());
-  process.on("exit", () => rmSync(dir, { recursive: true, force: true }));
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => process.exit(1));
+  const below = parsed.args[0] ?? tmpdir();
+  const dir = attempt("preparing the bench", below, () => mkdtempSync(join(below, "corewal-bench-")));
+  atExit(() => rmSync(dir, { recursive: true, force: true }));
 
   const counts = threads === 1 ? [1] : [1, threads];
   const contenders = topologies.flatMap((t) => counts.map((count) => ({ topology: t, threads: count })));
@@ -112,25 +113,10 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
   };
   const sections = [durabilitySection(together), ...threadSections(report)];
   const facts = factsOf(report);
-  if (parsed.flags.report !== undefined) writePage(parsed.flags.report, asPage("corewal bench", facts, sections));
+  const { report: page } = parsed.flags;
+  if (page !== undefined) attempt("writing the report", page, () => writeFileSync(page, asPage("corewal bench", facts, sections)));
   if (parsed.flags.json === true) return print(`${JSON.stringify(report)}\n`);
   return print(`${[facts.join("\n"), ...sections.map(asText)].join("\n\n")}\n`);
-}
-
-function makePlace(below: string): string {
-  try {
-    return mkdtempSync(join(below, "corewal-bench-"));
-  } catch (error) {
-    throw fromSystem(error, "preparing the bench", below);
-  }
-}
-
-function writePage(file: string, page: string): void {
-  try {
-    writeFileSync(file, page);
-  } catch (error) {
-    throw fromSystem(error, "writing the report", file);
-  }
 }
 
 /** Different bytes in each entry, so that no disk can save itself the work. */

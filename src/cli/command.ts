@@ -2,7 +2,6 @@
 
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import type { Topology } from "../types.js";
 
 export interface Context {
   /** The file that this process and its workers start from: import.meta.url of cli.ts. */
@@ -15,8 +14,6 @@ export interface Command {
   /** Does the work and gives the exit code. Throws UsageError for wrong use. */
   run(argv: string[], context: Context): Promise<number>;
 }
-
-export const TOPOLOGIES: readonly Topology[] = ["striped", "per-core"];
 
 /** Wrong use: exit code 2, with the usage line. */
 export class UsageError extends Error {

@@ -6,16 +6,18 @@ import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { fromSystem } from "../errors.js";
+import { attempt } from "../errors.js";
 import { openLog } from "../index.js";
+import { TOPOLOGIES } from "../segment.js";
 import type { Topology } from "../types.js";
 import { verifyLog } from "../verify.js";
-import { Failure, parse, TOPOLOGIES, type Command } from "./command.js";
+import { Failure, parse, type Command } from "./command.js";
 import { Acknowledged, judge, sound, type Verdict } from "./demo-check.js";
 import { cities, linesOf, Records } from "./demo-records.js";
 import { REPORT_BYTES } from "./demo-worker.js";
 import { counted, duration, paintFor, size, thousands } from "./format.js";
 import { keepInFlight } from "./in-flight.js";
+import { atExit } from "./output.js";
 import { startProgress } from "./progress.js";
 import { measureSpeeds, speedRow, SPEED_HEADS } from "./speed.js";
 
@@ -39,7 +41,7 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
   const parsed = parse(argv, { keep: { type: "boolean" } }, [], ["FILE"]);
   const source = parsed.args[0] === undefined ? cities(entry) : linesOf(parsed.args[0]);
   const records = Records.of(source.bytes);
-  const place = guard(tmpdir(), () => mkdtempSync(join(tmpdir(), "corewal-demo-")));
+  const place = prepare(tmpdir(), () => mkdtempSync(join(tmpdir(), "corewal-demo-")));
   const leftovers = cleanUpAtExit(place, parsed.flags.keep === true);
 
   const paint = paintFor(process.stdout);
@@ -51,7 +53,7 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
     `into ${place}${inMemory(place) ? paint.yellow(": in memory (tmpfs), where fsync costs nothing; set TMPDIR to a place on a disk") : ""}`,
   );
   const recordsFile = join(place, "records");
-  guard(place, () => writeFileSync(recordsFile, source.bytes));
+  prepare(place, () => writeFileSync(recordsFile, source.bytes));
   let good = true;
   for (const topology of TOPOLOGIES) {
     say();
@@ -59,7 +61,7 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
       paint.bold(topology === "striped" ? "striped: all threads into one chain of files" : "per-core: each thread into a chain of its own"),
     );
     const dir = join(place, topology);
-    guard(place, () => mkdirSync(dir));
+    prepare(place, () => mkdirSync(dir));
     const survived = await killAndCompare({ entry, dir, topology, records, recordsFile, leftovers, say });
     good &&= survived;
   }
@@ -161,22 +163,15 @@ async function killAndCompare({ entry, dir, topology, records, recordsFile, left
 const speedLine = ([name, ...figures]: string[]): string =>
   `  ${name!.padEnd(24)}${figures.map((figure, i) => figure.padStart([9, 13, 12, 17][i]!)).join("")}`;
 
-function guard<T>(place: string, prepare: () => T): T {
-  try {
-    return prepare();
-  } catch (error) {
-    throw fromSystem(error, "preparing the demo", place);
-  }
-}
+const prepare = <T>(place: string, run: () => T): T => attempt("preparing the demo", place, run);
 
 /** Removes the directory and the victim however this process ends, unless it is killed itself. */
 function cleanUpAtExit(place: string, keep: boolean): { victim: ChildProcess | undefined } {
   const leftovers: { victim: ChildProcess | undefined } = { victim: undefined };
-  process.on("exit", () => {
+  atExit(() => {
     leftovers.victim?.kill("SIGKILL");
     if (!keep) rmSync(place, { recursive: true, force: true });
   });
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => process.exit(1));
   return leftovers;
 }
 

@@ -14,6 +14,12 @@ export function print(text: string): 0 {
   return 0;
 }
 
+/** Does it however the process ends, unless it is killed itself. */
+export function atExit(run: () => void): void {
+  process.on("exit", run);
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => process.exit(1));
+}
+
 /** One line on stderr. */
 export function complain(text: string, command?: string): void {
   process.stderr.write(`corewal${command === undefined ? "" : ` ${command}`}: ${text}\n`);

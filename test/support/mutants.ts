@@ -179,8 +179,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: "raw-error-of-a-directory",
     file: "src/directory.ts",
-    find: 'throw fromSystem(error, "looking for the log", directory);',
-    replace: "throw error;",
+    find: 'attempt("looking for the log", directory, () => listIfThere(storage, directory))',
+    replace: "listIfThere(storage, directory)",
     why: "a directory that cannot be read is said in the system's words",
   },
   {
@@ -321,7 +321,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: "complete-before-all-began",
     file: "src/epochs.ts",
-    find: "if (haveBegun(core, BigInt(epoch))) raise(",
+    find: "if (haveBegun(core, epoch)) raise(",
     replace: "raise(",
     why: "an epoch is called complete that not every chain has on the disk",
   },
