@@ -262,6 +262,31 @@ export function lsnsOf(core: Core, at: number): number {
   return kind < KIND_VOID ? 1 : 0;
 }
 
+/** Each entry of a whole frame until `see` returns false: its address, its LSN, how many it takes, its kind. */
+export function eachEntry(
+  core: Core,
+  at: number,
+  { bytes, firstLsn }: Pick<FrameHeader, "bytes" | "firstLsn">,
+  see: (p: number, lsn: number, lsns: number, kind: number) => boolean,
+): void {
+  let lsn = firstLsn;
+  for (let p = at + FRAME_HEADER_BYTES; p < at + bytes;) {
+    const next = p + bodyBytesOf(core.view.getUint32(p + ENTRY_PAYLOAD_BYTES, true));
+    const lsns = lsnsOf(core, p);
+    if (!see(p, lsn, lsns, core.view.getUint8(p + ENTRY_KIND))) return;
+    lsn += lsns;
+    p = next;
+  }
+}
+
+/** CRC32C of the headers of the entries that stand one behind the other in [from, to). */
+export function headersChecksum(core: Core, from: number, to: number): number {
+  let register = -1;
+  for (let p = from; p < to; p += bodyBytesOf(core.view.getUint32(p + ENTRY_PAYLOAD_BYTES, true)))
+    register = core.x.crc32c_update(register, p, ENTRY_HEADER_BYTES);
+  return ~register >>> 0;
+}
+
 /**
  * Checks entries that stand one behind the other in [at, end), outside of any frame.
  * @throws CorewalError COREWAL_CORRUPT with the LSN and the offset of the first that is not whole

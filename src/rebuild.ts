@@ -13,10 +13,10 @@
 // before one comes to 3, and 4 is for all together. A crash in between leaves some mended and others as they were, and the
 // same repair ends it. Of a chain without any segment nobody knows how far it went: it gets an empty one that says so.
 
-import { ENTRY_HEADER_BYTES, ENTRY_PAYLOAD_BYTES, FRAME_HEADER_BYTES, KIND_LOST, KIND_VOID, WINDOW } from "../assembly/layout.js";
+import { FRAME_HEADER_BYTES, KIND_LOST, KIND_VOID, WINDOW } from "../assembly/layout.js";
 import { commitSegment, linkTo, placeFrame, segmentPath, type ChainSegment } from "./chain.js";
 import { borrowWindow, entrySeed, returnWindow, type Core } from "./core.js";
-import { bodyBytesOf, encodeLost } from "./entry.js";
+import { encodeLost, headersChecksum } from "./entry.js";
 import { CorewalError } from "./errors.js";
 import { randomSalt, toNs, type Chance } from "./flusher.js";
 import type { FrameHeader } from "./frame.js";
@@ -241,13 +241,6 @@ function keepEntries({ core, at, header: h }: SavedEntries, next: NewSegment | u
   const facts = frameFacts(core, at, header, 0);
   next?.place(core, at, header, facts);
   return facts.userEntries;
-}
-
-export function headersChecksum(core: Core, from: number, to: number): number {
-  let register = -1;
-  for (let p = from; p < to; p += bodyBytesOf(core.view.getUint32(p + ENTRY_PAYLOAD_BYTES, true)))
-    register = core.x.crc32c_update(register, p, ENTRY_HEADER_BYTES);
-  return ~register >>> 0;
 }
 
 /** The segment that a repair writes. It is not part of the log before commit(). */

@@ -3,8 +3,9 @@
 
 import { ENTRY_HEADER_BYTES, KIND_VOID, TIME_BYTES } from "../assembly/layout.js";
 import { checkCheckpoint, checkpointPath, type CheckpointFacts } from "./checkpoint-file.js";
+import { eachEntry } from "./entry.js";
 import { codeOf, CorewalError, fromSystem } from "./errors.js";
-import { eachEntry, keptFrames, lastLsnUntil, msOf, placeOf, type Limit, type Source, type SourceChain } from "./restore-source.js";
+import { keptFrames, lastLsnUntil, msOf, placeOf, type Limit, type Source, type SourceChain } from "./restore-source.js";
 import { frameFacts } from "./scan.js";
 
 /**

@@ -1,11 +1,11 @@
 // What can be restored from: a log as it is now, segments that were dropped from it and archived, its checkpoints. Read
 // frame by frame; nothing is ever changed.
 
-import { ENTRY_HEADER_BYTES, ENTRY_KIND, ENTRY_PAYLOAD_BYTES, FRAME_HEADER_BYTES, KIND_LOST, KIND_VOID } from "../assembly/layout.js";
+import { ENTRY_HEADER_BYTES, KIND_VOID } from "../assembly/layout.js";
 import { segmentPath, type ChainSegment } from "./chain.js";
 import { checkCheckpoint, checkpointNumbers, type CheckpointFacts } from "./checkpoint-file.js";
 import type { Core } from "./core.js";
-import { bodyBytesOf, lsnsOf } from "./entry.js";
+import { eachEntry } from "./entry.js";
 import { codeOf, CorewalError } from "./errors.js";
 import type { FrameHeader } from "./frame.js";
 import { recoverForReading } from "./read-only.js";
@@ -13,6 +13,7 @@ import { damaged, readParent, withFile, type Recovered } from "./recover-chain.j
 import { SegmentScanner } from "./scan.js";
 import { parseSegmentName } from "./segment.js";
 import { neverWrites, type Storage } from "./storage.js";
+import { trimFrame } from "./trim.js";
 import type { Topology } from "./types.js";
 
 /** One chain, from the first segment that is still somewhere. */
@@ -157,7 +158,7 @@ function withAncestors(storage: Storage, directory: string, found: Recovered): S
 
 /** Frames with entries up to the limit, of the segments from index `from` to `to`. Throws COREWAL_CORRUPT where one is not valid. */
 export function* keptFrames(
-  { storage, directory, topology }: Source,
+  { storage, directory }: Source,
   { segments }: SourceChain,
   limit: Limit,
   from = 0,
@@ -171,13 +172,9 @@ export function* keptFrames(
     try {
       for (let frame = scanner.next(); frame !== undefined; frame = scanner.next()) {
         if (frame.header.entries === 0) continue;
-        const header = trim(
-          scanner.window,
-          frame.at,
-          frame.header,
-          limit,
-          topology === "per-core" ? (timeNs ?? frame.header.timeNs) : undefined,
-        );
+        if (frame.header.epoch > limit.epoch) return;
+        const before = timeNs ?? frame.header.timeNs;
+        const header = trimFrame(scanner.window, frame.at, frame.header, segment, limit.lsn, before);
         if (header === undefined) return;
         timeNs = header.timeNs;
         yield { core: scanner.window, at: frame.at, header, path: file.path };
@@ -188,57 +185,6 @@ export function* keptFrames(
       scanner.close();
       file.close();
     }
-  }
-}
-
-/** LSNs behind the end are given again: they are not lost. */
-function endLost(v: DataView, p: number, lastLsn: number): void {
-  const at = p + ENTRY_HEADER_BYTES + 8;
-  if (v.getBigUint64(at, true) > BigInt(lastLsn)) v.setBigUint64(at, BigInt(lastLsn), true);
-}
-
-/**
- * The header of what is kept of a frame; a void or a lost entry that is wanted in part is changed in its place. In a per-core log a frame
- * has the time of the newest entry so far, so `timeNs` is that of the frame before; undefined in a striped one.
- */
-function trim(core: Core, at: number, h: FrameHeader, limit: Limit, timeNs: bigint | undefined): FrameHeader | undefined {
-  if (h.epoch > limit.epoch) return undefined;
-  // A control entry behind the last LSN belongs to what follows.
-  if (h.firstLsn + h.lsns - 1 < limit.lsn) return h;
-  const v = core.view;
-  let newest = timeNs;
-  let entries = 0;
-  let lsns = 0;
-  let bytes = FRAME_HEADER_BYTES;
-  eachEntry(core, at, h, (p, lsn, taken, kind) => {
-    if (lsn > limit.lsn) return false;
-    const kept = Math.min(taken, limit.lsn - lsn + 1);
-    if (kept < taken) v.setBigUint64(p + ENTRY_HEADER_BYTES, BigInt(kept), true);
-    if (kind === KIND_LOST) endLost(v, p, limit.lsn);
-    if (newest !== undefined && kind < KIND_VOID) newest = v.getBigInt64(p + ENTRY_HEADER_BYTES, true);
-    entries++;
-    lsns += kept;
-    bytes += bodyBytesOf(v.getUint32(p + ENTRY_PAYLOAD_BYTES, true));
-    return true;
-  });
-  if (entries === 0) return undefined;
-  return { ...h, bytes, entries, lsns, timeNs: entries === h.entries ? h.timeNs : (newest ?? h.timeNs) };
-}
-
-/** Each entry of a whole frame until `see` returns false: its address, its LSN, how many it takes, its kind. */
-export function eachEntry(
-  core: Core,
-  at: number,
-  { bytes, firstLsn }: Pick<FrameHeader, "bytes" | "firstLsn">,
-  see: (p: number, lsn: number, lsns: number, kind: number) => boolean,
-): void {
-  let lsn = firstLsn;
-  for (let p = at + FRAME_HEADER_BYTES; p < at + bytes;) {
-    const next = p + bodyBytesOf(core.view.getUint32(p + ENTRY_PAYLOAD_BYTES, true));
-    const lsns = lsnsOf(core, p);
-    if (!see(p, lsn, lsns, core.view.getUint8(p + ENTRY_KIND))) return;
-    lsn += lsns;
-    p = next;
   }
 }
 

@@ -993,7 +993,8 @@ export interface Log extends Writer {
    * @returns the log, open again
    * @throws As a rejection. RangeError COREWAL_INVALID_INPUT if the log does not go so far, CorewalError
    *   COREWAL_OUT_OF_WINDOW if it begins later, or if no checkpoint would be left of a log that needs one; COREWAL_TOPOLOGY,
-   *   COREWAL_CLOSED, COREWAL_POISONED, COREWAL_READ_ONLY: then nothing was changed. COREWAL_IO: the log is closed, open it again
+   *   COREWAL_CLOSED, COREWAL_POISONED, COREWAL_READ_ONLY: then nothing was changed. COREWAL_IO, or COREWAL_CORRUPT if
+   *   what is to stay cannot be read just before the cut, and nothing was changed: the log is closed, open it again
    * @example
    * await log.appendBatch(["kept", "not agreed upon"]);
    * const agreed = await log.truncateAfter(log.lastLsn - 1);

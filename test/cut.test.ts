@@ -1,10 +1,15 @@
 // truncateAfter: the end is cut off, writers are fenced, LSNs are given again under a higher term.
 
-import { readdirSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { attachLog, openLog, verifyLog, type Log, type LogOptions } from "../src/index.js";
+import { cutLog } from "../src/cut.js";
+import { attachLog, openLog, verifyLog, type Log, type LogOptions, type SegmentStats } from "../src/index.js";
+import { nodeStorage } from "../src/storage/node.js";
 import { endSoon, readAll, refused, textOf, within } from "./support/expect.js";
+import { holedLog } from "./support/holed-log.js";
 import { freshPath } from "./support/scratch.js";
 
 test.after(endSoon);
@@ -128,6 +133,62 @@ test("checkpoints that hold what is cut go first; a log that needs them is not c
   await refused(readOnly.truncateAfter(1), "COREWAL_READ_ONLY");
   await readOnly.close();
   assert.equal((await verifyLog(directory)).faults, []);
+});
+
+test("damage before the cut, in the segment that it goes through: refused, and nothing is changed; a cut before it takes it away", async () => {
+  const directory = freshPath("cut");
+  let log = await open(directory);
+  for (let i = 1; i <= 300; i++) await log.append(line(i));
+  const before = await readAll(log);
+  const [{ path, lastLsn }] = (await log.segments()) as [SegmentStats];
+  // What goes first, when a log is cut.
+  await log.checkpoint(({ write }) => write("three hundred"));
+  await log.close();
+  const bytes = readFileSync(path);
+  bytes[bytes.indexOf(line(30)) + 50]! ^= 1;
+  writeFileSync(path, bytes);
+  const files = (): [string, Buffer][] =>
+    readdirSync(directory)
+      .filter((name) => /\.(wal|ckp)$/.test(name))
+      .map((name) => [name, readFileSync(join(directory, name))]);
+  const whole = files();
+  for (const lsn of [lastLsn - 1, lastLsn - 2, 40, 30]) {
+    assert.throws(() => cutLog(nodeStorage, directory, [lsn], { now: Date.now, randomBytes }), /LSN 30 was durable/);
+    assert.equal(files(), whole, `${lsn}`);
+  }
+  // The footer hides the damage from an open.
+  log = await open(directory);
+  await refused(log.truncateAfter(40), "COREWAL_CORRUPT", /LSN 30 was durable/);
+  await refused(log.append("closed"), "COREWAL_CLOSED");
+  log = await open(directory);
+  assert.equal(await readAll(log, { from: lastLsn + 1 }), before.slice(lastLsn));
+  assert.is((await log.readCheckpoint())!.lsn, 300);
+  log = await log.truncateAfter(29);
+  assert.equal(await readAll(log), before.slice(0, 29));
+  await log.close();
+  assert.equal((await verifyLog(directory)).faults, []);
+});
+
+test("holes stay, and one that is cut through is made shorter; what a repair has lost is said as far as the log goes", async () => {
+  const directory = freshPath("cut");
+  await holedLog(directory);
+  let log = await openLog(directory);
+  const all = await readAll(log);
+  for (const last of [7, 6, 5, 4, 3]) {
+    log = await log.truncateAfter(last);
+    assert.equal(
+      await readAll(log),
+      all.filter(({ lsn }) => lsn <= last),
+    );
+    await log.close();
+    const { lost, faults } = await verifyLog(directory);
+    assert.equal(faults, []);
+    assert.equal(lost, last < 4 ? [] : [{ first: 4, last: Math.min(last, 6) }]);
+    log = await openLog(directory);
+    assert.is(log.recovery.lastLsn, last);
+  }
+  assert.is(await log.append("next"), 4);
+  await log.close();
 });
 
 test.run();

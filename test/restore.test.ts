@@ -5,11 +5,9 @@ import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES } from "../assembly/layout.js";
 import {
   attachLog,
   openLog,
-  repairLog,
   restoreLog,
   statLog,
   verifyLog,
@@ -25,6 +23,7 @@ import { readSegmentHeader } from "../src/segment.js";
 import { nodeStorage } from "../src/storage/node.js";
 import { environment, WatchedStorage } from "./support/environment.js";
 import { endSoon, readAll, refused, textOf } from "./support/expect.js";
+import { holedLog } from "./support/holed-log.js";
 import { readLog } from "./support/independent-reader.js";
 import { freshDirectory, freshPath } from "./support/scratch.js";
 
@@ -351,18 +350,7 @@ test("striped, to an epoch: the barrier of the next one is left out; one that go
 
 test("holes stay, and one that is wanted in part is made shorter; what a repair has lost is still said", async () => {
   const directory = freshPath("source");
-  let log = await openLog(directory);
-  for (let i = 1; i <= 9; i++) await log.append(`word ${i}`);
-  await log.close();
-  const file = join(directory, "000-0000000001.wal");
-  const bytes = readFileSync(file);
-  // Frames and all, so that one hole takes three LSNs.
-  bytes.fill(0, bytes.indexOf("word 4") - FRAME_HEADER_BYTES - ENTRY_HEADER_BYTES, bytes.indexOf("word 6") + 6);
-  writeFileSync(file, bytes);
-  await repairLog(directory, { policy: "skip" });
-  log = await openLog(directory);
-  await log.append("word 10");
-  await log.close();
+  await holedLog(directory);
   const all = await contents(directory);
   assert.equal(
     all.map(({ lsn }) => lsn),

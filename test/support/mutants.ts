@@ -451,7 +451,7 @@ export const MUTANTS: Mutant[] = [
     find: `const epoch = await this.owner.advanceEpoch();
       const positions = this.positions();
       const banks = Array.from({ length: banksOf(core) }, (_, bank) => bank).filter((bank) => isClaimed(core, bank));
-      for (const bank of banks) positions[bank] = wordOf(core, bank, CTL_EPOCH_LSN);`,
+      for (const bank of banks) positions[bank] = wordAt(core, bank, CTL_EPOCH_LSN);`,
     replace: `const positions = this.positions();
       const epoch = await this.owner.advanceEpoch();
       const banks = Array.from({ length: banksOf(core) }, (_, bank) => bank).filter((bank) => isClaimed(core, bank));`,
@@ -460,8 +460,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: "cut-of-another-barrier",
     file: "src/upkeep.ts",
-    find: "if (begun && Number(Atomics.load(core.log.i64, LOG_EPOCH >> 3)) === epoch)",
-    replace: "if (begun || Number(Atomics.load(core.log.i64, LOG_EPOCH >> 3)) >= epoch)",
+    find: "if (begun && currentEpoch(core) === epoch)",
+    replace: "if (begun || currentEpoch(core) >= epoch)",
     why: "places of a later barrier are taken for those of this one",
   },
   {
@@ -488,8 +488,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: "damaged-checkpoint-not-passed-over",
     file: "src/checkpoints.ts",
-    find: 'if (codeOf(error) === "COREWAL_UNKNOWN_VERSION") throw error;\n      passedOver',
-    replace: "throw error;\n      passedOver",
+    find: 'if (codeOf(error) === "COREWAL_UNKNOWN_VERSION") throw error;\n      warn',
+    replace: "throw error;\n      warn",
     why: "the one before is whole, and is not used",
   },
   {
