@@ -6,10 +6,10 @@
 
 import { commitSegment, linkTo, placeFrame, segmentPath, type ChainSegment } from "./chain.js";
 import { checkCheckpoint, checkpointNumbers, checkpointPath } from "./checkpoint-file.js";
-import { CorewalError, outOfRange } from "./errors.js";
+import { codeOf, CorewalError, outOfRange } from "./errors.js";
 import { randomSalt, toNs, type Chance } from "./flusher.js";
-import { writeAgain } from "./rebuild.js";
-import { recoverLog } from "./recover.js";
+import { mergeMarks } from "./marks.js";
+import { recoverLog, type RecoveredLog } from "./recover.js";
 import { damaged, segmentNumbers, withFile, type Recovered } from "./recover-chain.js";
 import { SegmentScanner } from "./scan.js";
 import { addFrame, emptySummary, encodeSegmentHeader, firstFrameOffset, NEW_SUFFIX, type SegmentHeader } from "./segment.js";
@@ -49,13 +49,14 @@ export function requireCut(
     );
 }
 
-/** Checkpoints that hold something behind the cut, or that nobody can read. */
+/** Checkpoints that hold something behind the cut, or that are damaged. */
 function behind(storage: Storage, directory: string, wanted: number[]): number[] {
   return checkpointNumbers(storage, directory).filter((number) => {
     try {
       const { end } = checkCheckpoint(storage, directory, number, false);
       return wanted.some((lsn, chain) => (end[chain] ?? 0) > lsn);
-    } catch {
+    } catch (error) {
+      if (codeOf(error) !== "COREWAL_CORRUPT") throw error;
       return true;
     }
   });
@@ -75,7 +76,7 @@ export function cutLog(storage: Storage, directory: string, wanted: number[], ch
   const stale = behind(storage, directory, wanted);
   for (const number of stale) storage.remove(checkpointPath(directory, number));
   if (stale.length > 0) storage.syncDirectory(directory);
-  for (const cut of cuts) cutChain(storage, directory, found.term + 1, cut, chance);
+  for (const cut of cuts) cutChain(storage, directory, found, cut, chance);
 }
 
 /** Where a chain is cut: behind `lsn`. */
@@ -121,11 +122,15 @@ function withScanner<T>(storage: Storage, directory: string, { parent, endOffset
   });
 }
 
-function cutChain(storage: Storage, directory: string, term: number, cut: Cut, chance: Chance): void {
+function cutChain(storage: Storage, directory: string, log: RecoveredLog, cut: Cut, chance: Chance): void {
   const { chain, lsn, parent } = cut;
+  const complete = log.topology === "per-core" ? log.complete : 0;
   const last = chain.segments.at(-1)!.header;
   const salt = randomSalt(chance);
   const number = last.number + 1;
+  const now = toNs(chance.now());
+  // Where everything before it was dropped, only what is cut off says how far time has come.
+  const before = parent.summary.frames > 0 ? parent.summary.maxTimeNs : last.floor > 0 ? chain.timeNs : 0n;
   const path = segmentPath(directory, { chain: chain.chain, number });
   const file = storage.create(path + NEW_SUFFIX);
   let end = firstFrameOffset(last.frameAlign);
@@ -136,17 +141,17 @@ function cutChain(storage: Storage, directory: string, term: number, cut: Cut, c
       salt,
       number,
       ...linkTo(parent),
-      term,
-      // Neither epochs nor terms come back.
+      term: log.term + 1,
+      // Neither epochs nor terms come back, and what was complete lacks nothing but what is not wanted.
       epoch: chain.epoch,
-      createdNs: toNs(chance.now()),
+      marks: mergeMarks(chain.marks, { epoch: chain.epoch, complete, chains: [] }),
+      createdNs: now > before ? now : before,
       provenEnd: end,
       provenLsn: lsn,
       cutsParent: true,
     };
     writeAll(file, encodeSegmentHeader(header), 0);
     file.sync();
-    writeAgain(storage, segmentPath(directory, parent.header), parent);
     commitSegment(storage, directory, header, parent);
   } finally {
     file.close();

@@ -71,6 +71,11 @@ export class Dropper {
     return mine;
   }
 
+  /** Resolves when no call is under way. */
+  async idle(): Promise<void> {
+    await this.turn;
+  }
+
   private async drop(wanted: number[], { first, needsCheckpoint, keptFrom }: Limits): Promise<DropReport> {
     const { owner } = this;
     const report: DropReport = { segments: 0, bytes: 0, cores: [] };

@@ -8,7 +8,7 @@ import type { ClockStart } from "./clock.js";
 import type { Core } from "./core.js";
 import { cutLog, requireCut } from "./cut.js";
 import type { InlineDrive } from "./drive.js";
-import { CorewalError, fromSystem } from "./errors.js";
+import { attempt, CorewalError, fromSystem } from "./errors.js";
 import type { Chance } from "./flusher.js";
 import { seal } from "./footer.js";
 import type { Guest } from "./guest.js";
@@ -72,6 +72,8 @@ interface Parts {
   clock: Clock;
 }
 
+const ending = (): CorewalError => new CorewalError("COREWAL_CLOSED", "the log is being closed or cut already: it ends");
+
 export class OpenLog extends StripeWriter implements Log {
   readonly handle: LogHandle;
   readonly recovery: RecoveryReport;
@@ -79,6 +81,7 @@ export class OpenLog extends StripeWriter implements Log {
   /** @internal */
   readonly upkeep: Upkeep;
   private shut: Promise<void> | undefined;
+  private cutting = false;
   private readonly unhook: (() => void)[];
 
   constructor(private readonly parts: Parts) {
@@ -211,13 +214,30 @@ export class OpenLog extends StripeWriter implements Log {
   /** Everything of this log ends, but for its lock; then it is cut, and opened again. */
   async truncateAfter(where: number | Position | number[]): Promise<Log> {
     const { storage, directory, chance, topology, lock, reopen } = this.parts;
+    const { upkeep } = this;
     const wanted = lsnVector(where, topology, "truncateAfter", 0);
-    if (this.shut !== undefined) throw this.refusal(RING_NOT_OPEN);
-    await this.sync();
-    const needsCheckpoint = this.upkeep.needsCheckpoint();
-    requireCut({ storage, directory, topology, needsCheckpoint }, this.upkeep.bounds(), wanted);
+    const require = (): void => {
+      if (this.shut !== undefined) throw ending();
+      attempt("cutting the log", directory, () => {
+        const needsCheckpoint = upkeep.needsCheckpoint();
+        requireCut({ storage, directory, topology, needsCheckpoint }, upkeep.bounds(), wanted);
+      });
+    };
+    if (this.cutting || this.shut !== undefined) throw ending();
+    this.cutting = true;
     try {
-      await (this.shut ??= this.closeAll(false));
+      await this.sync();
+      // Twice: what is refused should not cost a checkpoint that is being made.
+      require();
+      await upkeep.hold();
+      require();
+    } catch (error) {
+      this.cutting = false;
+      upkeep.goOn();
+      throw error;
+    }
+    try {
+      await (this.shut = this.closeAll(false));
       cutLog(storage, directory, wanted, chance);
       return await reopen();
     } catch (error) {

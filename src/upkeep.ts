@@ -10,7 +10,7 @@ import { Checkpointing, CheckpointReading, listCheckpoints } from "./checkpoints
 import type { Bounds } from "./cut.js";
 import { Dropper, type DropOwner, type Limits } from "./drop.js";
 import { currentEpoch } from "./epochs.js";
-import { codeOf, fromSystem } from "./errors.js";
+import { codeOf, CorewalError, fromSystem } from "./errors.js";
 import { randomSalt, toNs } from "./flusher.js";
 import type { ResolvedOptions } from "./options.js";
 import type { ChainReader } from "./read.js";
@@ -55,6 +55,7 @@ export class Upkeep {
   readonly figures: LogStats["upkeep"] = { ...NOTHING_DONE };
   private timer: ReturnType<typeof setInterval> | undefined;
   private busy = false;
+  private held = false;
   private readonly alive = new Set<KeepAlive>();
   /** At the last checkpoint, or at open. */
   private since: { ms: number; entries: number; bytes: number };
@@ -73,7 +74,7 @@ export class Upkeep {
       cut: () => this.cut(),
       positions: () => this.positions(),
       durable: (positions: number[]) => owner.durable(positions.slice(0, banksOf(core))),
-      check: () => owner.check(),
+      check: () => this.check(),
       now: () => chance.now(),
       head: () => ({ logId, topology, term, salt: randomSalt(chance), createdNs: toNs(chance.now()) }),
     };
@@ -119,6 +120,26 @@ export class Upkeep {
     clearInterval(this.timer);
     this.archiver?.stop();
     this.spares.abandon();
+  }
+
+  /**
+   * The log is to be cut: from now on no checkpoint is finished, and takes the place of one that survives the cut, and nothing
+   * is dropped. Resolves when that is so.
+   */
+  async hold(): Promise<void> {
+    this.held = true;
+    this.making.stop();
+    await this.dropper.idle();
+  }
+
+  /** … or it is not to be cut after all. */
+  goOn(): void {
+    this.held = false;
+  }
+
+  private check(): void {
+    if (this.held) throw new CorewalError("COREWAL_CLOSED", "the log is being cut: go on with the one that truncateAfter resolves with");
+    this.owner.check();
   }
 
   /** Touches nothing on the disk from now on. */
@@ -218,6 +239,7 @@ export class Upkeep {
       this.since = this.now();
       // It is made, whatever becomes of what it replaces: that goes next time.
       try {
+        this.check();
         this.making.prune();
         await this.retain();
       } catch (error) {
@@ -238,6 +260,7 @@ export class Upkeep {
   }
 
   private async drop(wanted: number[]): Promise<DropReport> {
+    this.check();
     try {
       const report = await this.dropper.before(wanted, () => this.limits());
       this.figures.droppedSegments += report.segments;

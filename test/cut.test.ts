@@ -191,4 +191,38 @@ test("holes stay, and one that is cut through is made shorter; what a repair has
   await log.close();
 });
 
+test("one cut at a time, and none beside a close: whoever comes second is refused, and the log is cut once", async () => {
+  const directory = freshPath("cut");
+  const log = await open(directory);
+  await fill(log, 20);
+  const first = log.truncateAfter(10);
+  await refused(log.truncateAfter(5), "COREWAL_CLOSED");
+  const cut = await within(first);
+  assert.is(cut.durableLsn, 10);
+  const closing = cut.close();
+  await refused(cut.truncateAfter(5), "COREWAL_CLOSED");
+  await closing;
+  const again = await open(directory);
+  assert.is(again.durableLsn, 10);
+  await again.close();
+});
+
+test("a checkpoint that is being made when the log is cut never is, also where it waits for its state", async () => {
+  const directory = freshPath("cut");
+  const log = await open(directory, { checkpoints: { keep: 1 } });
+  await fill(log, 60);
+  await log.checkpoint(({ write }) => write("sixty"));
+  await fill(log, 20);
+  let go = (): void => undefined;
+  const making = log.checkpoint(async ({ write }) => {
+    await new Promise<void>((resolve) => (go = resolve));
+    await write("eighty");
+  });
+  while (!readdirSync(directory).includes("checkpoint-0000000002.ckp.new")) await new Promise((resolve) => setTimeout(resolve, 1));
+  const cut = within(log.truncateAfter(70));
+  await within(Promise.all([refused(making, "COREWAL_CLOSED"), cut.then(() => go())]));
+  assert.is((await (await cut).readCheckpoint())?.number, 1);
+  await (await cut).close();
+});
+
 test.run();

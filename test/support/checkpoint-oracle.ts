@@ -18,17 +18,22 @@ export interface State {
   bytes: Uint8Array;
   /** The function has come to its end. */
   whole: boolean;
+  /** It holds something that was cut off. */
+  cut?: true;
 }
 
 interface Acknowledged {
   number: number;
-  state: State;
+  /** What has to be replayed begins behind this LSN of each chain. */
+  begin: number[];
 }
 
 export class CheckpointOracle {
   /** By the id with which the bytes begin. */
   private readonly states = new Map<number, State>();
   private acknowledged: Acknowledged | undefined;
+  /** What is behind these is to be cut off. */
+  private mayEnd: (number | undefined)[] = [];
   /** The beginning was dropped for the reason that a checkpoint holds it. */
   needed = false;
   /** Warnings of checkpoints that were passed over. */
@@ -36,6 +41,12 @@ export class CheckpointOracle {
 
   get newest(): Acknowledged | undefined {
     return this.acknowledged;
+  }
+
+  /** Nothing was cut after all. */
+  putBack(newest: Acknowledged | undefined): void {
+    this.mayEnd = [];
+    this.acknowledged = newest;
   }
 
   /** Could there be one? */
@@ -67,12 +78,33 @@ export class CheckpointOracle {
       if (lsn > (endPositions[core] ?? 0))
         throw new Violation(`checkpoint ${number} ends before what was applied, LSN ${lsn} of core ${core}`);
     });
-    this.acknowledged = { number, state };
+    if (this.survives(info)) this.acknowledged = { number, begin: state.begin };
   }
 
   /** The first LSN that the newest acknowledged one needs; Infinity if there is none. */
   neededLsn(core: number): number {
-    return this.acknowledged === undefined ? Infinity : (this.acknowledged.state.begin[core] ?? 0) + 1;
+    return this.acknowledged === undefined ? Infinity : (this.acknowledged.begin[core] ?? 0) + 1;
+  }
+
+  /**
+   * The log is to be cut: `list` is what there is, and of that what holds something behind these LSNs may be gone from now on.
+   * `making`: one that is being made may still take the place of another one.
+   */
+  allowEnd(list: CheckpointInfo[], wanted: (number | undefined)[], making: boolean): void {
+    this.mayEnd = wanted;
+    const { number: newest = 0 } = this.acknowledged ?? {};
+    const left = making ? undefined : list.find((info) => info.number <= newest && this.survives(info));
+    this.acknowledged = left && { number: left.number, begin: [...left.positions] };
+  }
+
+  private survives({ endPositions }: CheckpointInfo): boolean {
+    return endPositions.every((lsn, core) => lsn <= (this.mayEnd[core] ?? Infinity));
+  }
+
+  /** The log was opened, and cut where these say: what holds something behind these LSNs must not be found. */
+  cut(wanted: (number | undefined)[]): void {
+    this.mayEnd = [];
+    for (const state of this.states.values()) if (state.applied.some((lsn, core) => lsn > (wanted[core] ?? Infinity))) state.cut = true;
   }
 
   /** All that have a name can be replayed. */
@@ -137,6 +169,7 @@ export class CheckpointOracle {
     const state = bytes.length < 4 ? undefined : this.states.get(bytes.readUInt32LE(0));
     if (!state?.whole || Buffer.compare(bytes, state.bytes) !== 0)
       throw new Violation(`the state of checkpoint ${number}, ${bytes.length} bytes, is none that was written to its end`);
+    if (state.cut) throw new Violation(`checkpoint ${number} holds LSNs ${state.applied.join()}, of which some were cut off`);
     if (info.positions.join() !== state.begin.join() || info.epoch !== state.epoch)
       throw new Violation(`checkpoint ${number} says that it begins behind ${info.positions.join()}, it was ${state.begin.join()}`);
     state.applied.forEach((lsn, core) => {

@@ -1,5 +1,5 @@
-// What a simulation has done so far, and what every long one must have done: a simulator that no longer makes a
-// kind of fault finds nothing by it, and would go on saying that all is well.
+// What a simulation has done so far, and what a long one must have done (sim.ts --every-kind): a simulator that no longer
+// makes a kind of fault finds nothing by it, and would go on saying that all is well.
 
 export interface Counts {
   seeds: number;
@@ -118,7 +118,7 @@ const MUST_HAPPEN: Record<string, readonly string[]> = {
   damage: ["damage that was found", "damage that did not matter"],
 };
 
-/** What a run of so many cycles must have seen and has not. */
+/** What a long run must have seen and has not. */
 export function missingKinds(counts: Counts): string[] {
   return Object.values(MUST_HAPPEN)
     .flat()

@@ -36,21 +36,25 @@ function reachPoint(point: number): void {
   reach(DEATHS[POINT_BEFORE_PENDING + point - 1]);
 }
 
-const cores = new Map<number, Core>();
+const cores = new Map<string, Core>();
 let compiled: WebAssembly.Module | undefined;
 
-/** A core whose threads are mortal, for one log after the other: making one costs more than a small log's whole life. */
-export function mortalCore(options: LogOptions): Core {
+/**
+ * A core whose threads are mortal, for one log after the other: making one costs more than a small log's whole life.
+ * `other`: a second one, for a log that takes another one's place.
+ */
+export function mortalCore(options: LogOptions, other = false): Core {
   const resolved = resolveOptions(options);
   const { stripes, ringBytes, frameAlign, topology } = resolved;
   const banks = topology === "per-core" ? stripes : 1;
   const { totalBytes } = logGeometry(banks === 1 ? stripes : 1, ringBytes, frameBytesMax(resolved) + frameAlign, banks);
-  let core = cores.get(totalBytes);
+  const name = `${totalBytes} ${other}`;
+  let core = cores.get(name);
   if (core === undefined) {
     compiled ??= new WebAssembly.Module(Buffer.from(wasmPoints, "base64"));
     core = dress(bindCore(compiled, makeMemory(totalBytes), reachPoint));
     core.x.crc32c_init();
-    cores.set(totalBytes, core);
+    cores.set(name, core);
   }
   return core;
 }

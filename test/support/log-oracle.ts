@@ -70,10 +70,27 @@ export class LogOracle {
     for (const item of items) item.acked = acked;
   }
 
+  /** Everything behind these LSNs is to go, of each chain that is named: until the next log is opened it may be there or not. */
+  allowEnd(wanted: (number | undefined)[]): void {
+    for (const [core, oracle] of this.all) oracle.allowEnd(wanted[core]);
+  }
+
+  /** Of a log that ends with these: the LSNs behind which it was cut, of each chain that was. */
+  cutsOf(cores: { core: number; lastLsn: number }[]): (number | undefined)[] {
+    const cuts: (number | undefined)[] = [];
+    for (const [core, oracle] of this.all) {
+      const lastLsn = cores.find((other) => other.core === core)?.lastLsn ?? 0;
+      if (oracle.isCut(lastLsn)) cuts[core] = lastLsn;
+    }
+    return cuts;
+  }
+
   /** A log was opened for writing. `closed`: the process before it had closed it. */
   opened({ cores, term, epoch, completeEpoch }: RecoveryReport, closed: boolean): void {
     for (const { core, firstLsn } of cores) inChain(core, () => this.of(core).begins(firstLsn, true));
     const lastLsn = (core: number): number => cores.find((other) => other.core === core)?.lastLsn ?? 0;
+    // What was cut off, of whatever chain, nobody has to follow.
+    this.cutsOf(cores).forEach((lsn, core) => this.all.forEach(([, oracle]) => oracle.forgetAcked(core, lsn!)));
     for (const [core, oracle] of this.all) inChain(core, () => oracle.opened(lastLsn(core), term));
     this.term = term;
     this.judgeComplete(cores, epoch, completeEpoch);

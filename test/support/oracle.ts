@@ -54,6 +54,10 @@ export class Oracle {
   firstLsn = 1;
   /** … or behind this one: nobody ever wanted more to be dropped. */
   mayBegin = 1;
+  /** Somebody wanted everything behind this LSN to be gone: the next log may end there, or where it did. */
+  private mayEnd: number | undefined;
+  /** The log was cut there, and not read back since. */
+  private cutAt: number | undefined;
   /** The highest term under which anything was ever durable: no later one may be the same. */
   private durableTerm = 0;
   /** LSNs that a simulated dead thread took with it: only these may be holes. */
@@ -75,6 +79,8 @@ export class Oracle {
     copy.term = this.term;
     copy.firstLsn = this.firstLsn;
     copy.mayBegin = this.mayBegin;
+    copy.mayEnd = this.mayEnd;
+    copy.cutAt = this.cutAt;
     copy.durableTerm = this.durableTerm;
     copy.returned = this.returned;
     copy.provenBy = this.provenBy;
@@ -101,6 +107,8 @@ export class Oracle {
       this.proven,
       this.firstLsn,
       this.mayBegin,
+      this.mayEnd,
+      this.cutAt,
       this.term,
       this.durableTerm,
       this.returned,
@@ -176,8 +184,38 @@ export class Oracle {
     this.mayBegin = Math.max(this.mayBegin, lsn);
   }
 
+  /** Everything behind this LSN is to go; undefined: it stays. */
+  allowEnd(lsn: number | undefined): void {
+    this.mayEnd = lsn;
+    if (lsn !== undefined) this.returned = undefined;
+  }
+
+  /** Whether a log that ends there was cut, as somebody wanted, as far as anybody can tell. */
+  isCut(lastLsn: number): boolean {
+    return lastLsn === this.mayEnd;
+  }
+
+  /** Everything behind this LSN has ceased to exist, and will be given again. */
+  cut(lsn: number): void {
+    this.proven = lsn;
+    this.provenBy = "kept by a cut";
+    this.settled = this.settled.slice(0, lsn);
+    this.mayBegin = Math.max(this.firstLsn, Math.min(this.mayBegin, lsn + 1));
+    this.cutAt = lsn;
+  }
+
+  /** Of this core, what was acknowledged behind this LSN is no longer: what was appended after it has nothing to follow. */
+  forgetAcked(core: number, lsn: number): void {
+    const without = (item: Item): Item => ({ ...item, acked: item.acked!.with(core, lsn) });
+    const knows = (item: Item | undefined): item is Item => (item?.acked?.[core] ?? 0) > lsn;
+    this.settled = this.settled.map((one) => (knows(one.item) ? { ...one, item: without(one.item) } : one));
+    for (const operation of this.operations) operation.items = operation.items.map((item) => (knows(item) ? without(item) : item));
+  }
+
   /** A log was opened for writing and says that it holds everything up to `lastLsn`. */
   opened(lastLsn: number, term: number): void {
+    if (this.isCut(lastLsn)) this.cut(lastLsn);
+    this.mayEnd = undefined;
     if (term <= this.durableTerm) throw new Violation(`the term is ${term}, but entries of term ${this.durableTerm} were durable before`);
     if (lastLsn < this.proven) throw new Violation(`recovered up to LSN ${lastLsn}, but ${this.proven} was durable (${this.provenBy})`);
     if (this.returned !== undefined && this.returned !== lastLsn) {
@@ -193,6 +231,7 @@ export class Oracle {
 
   /** The log ends at `lastLsn` and says that this epoch is complete: nothing is missing that was published up to its end. */
   requireEpoch(epoch: number, lastLsn: number): void {
+    if (lastLsn === this.cutAt || lastLsn === this.mayEnd) return;
     for (const { refused, first, items, epochs } of this.operations) {
       const last = first + items.length - 1;
       if (!refused && first !== 0 && epochs.to <= epoch && last > lastLsn)
@@ -215,6 +254,7 @@ export class Oracle {
     this.byId.clear();
     this.byLsn.clear();
     this.ghosts.clear();
+    this.cutAt = undefined;
     return this.settled;
   }
 
@@ -244,6 +284,15 @@ export class Oracle {
     this.checkStamps(list);
     this.checkOrder(list, firstLsn);
     return list;
+  }
+
+  /** Judges an entry alone, whatever stands around it: what is known of its LSN. */
+  judgeOne(entry: Entry): void {
+    const known = this.settled[entry.lsn - 1];
+    const operation = this.byLsn.get(entry.lsn);
+    const item = known === undefined ? operation?.items[entry.lsn - operation.first] : known.item;
+    if (item !== undefined) compare(entry, item);
+    else if (known !== undefined && !known.dropped) throw new Violation(`LSN ${entry.lsn} was a hole and is now ${describe(entry)}`);
   }
 
   /** What was dropped. */
@@ -321,7 +370,7 @@ export class Oracle {
       if (missing.has(writer)) throw new Violation(`LSN ${first} is there, but not what the same writer appended before it`);
       if (first <= (last.get(writer) ?? 0))
         throw new Violation(`LSN ${first} and ${last.get(writer)} are in the wrong order: one writer appended them the other way round`);
-      if (first + items.length - 1 > list.length)
+      if (first + items.length - 1 > list.length && list.length !== this.cutAt && list.length !== this.mayEnd)
         throw new Violation(
           `of the batch from LSN ${first} to ${first + items.length - 1} only a part is there: the log ends at ${list.length}`,
         );

@@ -14,7 +14,7 @@ import { OutsideFollower } from "./follower.js";
 import { Violation } from "./oracle.js";
 import { Random } from "./random.js";
 import { Session } from "./session.js";
-import { Crashed, DIRECTORY, settle, World } from "./world.js";
+import { Crashed, DIRECTORY, settle, World, type DrivenLog } from "./world.js";
 
 /** What an open may say if the disk fails under it. */
 const IO_CODES = ["COREWAL_IO", "COREWAL_DISK_FULL", "COREWAL_NO_PERMISSION"];
@@ -45,6 +45,7 @@ export async function simulate(seed: number | Random, counts: Counts, trace?: (t
     const lives = random.between(2, 8);
     // Last, so that decisions that were written down before there was upkeep mean what they did.
     configureUpkeep(world, random);
+    if (random.chance(0.4)) world.config.cuts = true;
     for (let clean = false; cycle < lives; cycle++) {
       // Streams of their own, so that a failing run can be shrunk life by life.
       world.random = random.fork();
@@ -109,16 +110,27 @@ async function live(world: World, counts: Counts, wasClean: boolean): Promise<bo
   counts.cycles++;
   countKind(counts, `cycle, ${whole.topology}`);
 
-  const session = new Session(world, world.log!);
+  let session = new Session(world, world.log!);
   if (random.chance(0.65)) disk.crashAt = disk.operations + random.between(1, world.config.crashWithin);
   if (random.chance(0.8)) world.arm(false);
   if (random.chance(0.08)) disk.space = random.below(2 * (world.config.options.segmentBytes ?? 0));
   try {
     await session.run(random.between(0, world.config.steps));
+    let fresh = false;
+    for (let cuts = world.config.cuts ? random.below(3) : 0; cuts > 0 && !world.failed; cuts--) {
+      const log = await session.cut();
+      if (log === undefined && !world.isLocked) return cutFailed(world, session);
+      if (log === undefined || log === world.log) break;
+      session.end();
+      fresh = true;
+      await judgeOpened(world, world.adopt(log), true);
+      session = new Session(world, log);
+      await session.run(random.between(0, world.config.steps));
+    }
     if (!world.failed) {
       if (random.chance(0.35)) {
         await session.close();
-        if (!world.failed) return closed(world, counts, wasClean) && !session.halfSealed;
+        if (!world.failed) return closed(world, counts, wasClean && !fresh) && !session.halfSealed;
       } else if (disk.crashAt < Infinity || random.chance(0.5)) {
         session.end();
         strike(world, counts, "between operations");
@@ -141,6 +153,16 @@ async function live(world: World, counts: Counts, wasClean: boolean): Promise<bo
     world.disarm();
     disk.space = Infinity;
   }
+}
+
+/** The log was closed, and the disk failed while it was cut or opened again: whoever opens it next finds it cut or not. */
+function cutFailed(world: World, session: Session): false {
+  session.end();
+  world.log = undefined;
+  world.disarm();
+  if (world.random.chance(0.5)) world.die(world.random.chance(0.5));
+  world.disk.crashAt = Infinity;
+  return false;
 }
 
 /** The next process may have another number of cores. */
@@ -196,9 +218,30 @@ async function afterFailure(world: World, counts: Counts, session: Session): Pro
   }
 }
 
+/** What an open shows is what was promised. `closed`: the process before had closed the log. */
+async function judgeOpened(world: World, log: DrivenLog, closed: boolean): Promise<void> {
+  const { whole, checkpoints } = world;
+  const { recovery } = log;
+  world.trace(`opened: ${JSON.stringify(recovery)}`);
+  checkpoints.cut(whole.cutsOf(recovery.cores));
+  whole.opened(recovery, closed);
+  if (log.durableLsn !== recovery.lastLsn || log.lastLsn !== 0)
+    throw new Violation(
+      `recovered up to ${recovery.lastLsn}, but durableLsn is ${log.durableLsn} and this writer's lastLsn ${log.lastLsn}`,
+    );
+  checkStart(world, log);
+  await world.judge(log, (core) => lastOf(recovery, core), "recovered");
+  if (world.config.upkeep) await checkpoints.judge(world, log);
+  whole.recoveredEpoch(recovery.epoch);
+  // What is recovered is promised by that.
+  await world.outside?.look();
+  if ((world.outside?.log.durableLsn ?? recovery.lastLsn) !== recovery.lastLsn)
+    throw new Violation(`recovered up to LSN ${recovery.lastLsn}, and a follower is shown ${world.outside?.log.durableLsn}`);
+}
+
 /** Opens the log, as often as it takes, through crashes and errors, and checks what came back. */
 async function recover(world: World, counts: Counts, wasClean: boolean): Promise<void> {
-  const { random, disk, whole } = world;
+  const { random, disk } = world;
   const { nameChanges } = disk;
   const names = disk.names(DIRECTORY);
   for (let attempt = 0; ; attempt++) {
@@ -209,15 +252,9 @@ async function recover(world: World, counts: Counts, wasClean: boolean): Promise
     try {
       const log = await world.open();
       world.disarm();
+      const closed = wasClean && attempt === 0;
       const { recovery } = log;
-      world.trace(`opened: ${JSON.stringify(recovery)}`);
-      whole.opened(recovery, wasClean && attempt === 0);
-      if (log.durableLsn !== recovery.lastLsn || log.lastLsn !== 0)
-        throw new Violation(
-          `recovered up to ${recovery.lastLsn}, but durableLsn is ${log.durableLsn} and this writer's lastLsn ${log.lastLsn}`,
-        );
-      checkStart(world, log);
-      if (wasClean && attempt === 0) {
+      if (closed) {
         if (!recovery.clean || recovery.torn !== undefined || recovery.copied !== undefined)
           throw new Violation(`closed properly, but recovery says ${JSON.stringify(recovery)}`);
         // A mark in an older segment that a former process left unfinished may be written, but nothing is made.
@@ -225,16 +262,11 @@ async function recover(world: World, counts: Counts, wasClean: boolean): Promise
         const now = disk.names(DIRECTORY);
         const removed = names.filter((name) => !now.includes(name));
         const known =
-          now.every((name) => names.includes(name)) && (world.config.upkeep || removed.every((name) => name.endsWith(NEW_SUFFIX)));
+          now.every((name) => names.includes(name)) &&
+          (world.config.upkeep || world.config.cuts || removed.every((name) => name.endsWith(NEW_SUFFIX)));
         if (disk.nameChanges !== nameChanges && !known) throw new Violation("opening a properly closed log made or removed files");
       }
-      await world.judge(log, (core) => lastOf(recovery, core), "recovered");
-      if (world.config.upkeep) await world.checkpoints.judge(world, log);
-      whole.recoveredEpoch(recovery.epoch);
-      // What is recovered is promised by that.
-      await world.outside?.look();
-      if ((world.outside?.log.durableLsn ?? recovery.lastLsn) !== recovery.lastLsn)
-        throw new Violation(`recovered up to LSN ${recovery.lastLsn}, and a follower is shown ${world.outside?.log.durableLsn}`);
+      await judgeOpened(world, log, closed);
       disk.crashAt = Infinity;
       disk.space = Infinity;
       return;

@@ -48,6 +48,8 @@ export interface Config {
   crashWithin: number;
   /** Checkpoints are made, and the beginning is dropped. */
   upkeep: boolean;
+  /** The end is cut off. */
+  cuts: boolean;
 }
 
 /** What the tests' back door adds to a log. */
@@ -103,6 +105,8 @@ export class World {
   private looksLeft = Infinity;
   private locked = false;
   private nextId = 1;
+  /** Threads of a log that ends keep its memory: the one that takes its place has another. */
+  otherCore = false;
 
   constructor(
     random: Random,
@@ -236,6 +240,8 @@ export class World {
   }
 
   environment(readOnly = false): Environment {
+    const { config } = this;
+    const core = (): Environment["core"] => mortalCore(config.options, this.otherCore);
     return {
       storage: readOnly ? this.disk : this.storage(),
       lock: () => {
@@ -252,7 +258,10 @@ export class World {
       now: () => this.readClock(),
       clock: () => this.threadClock(),
       randomBytes: (n) => this.chance.fill(new Uint8Array(n)),
-      core: readOnly ? undefined : mortalCore(this.config.options),
+      // Asked for again if the log is opened once more after a cut.
+      get core() {
+        return readOnly ? undefined : core();
+      },
       manual: true,
       guest: this.config.guest,
     };
@@ -263,7 +272,11 @@ export class World {
   }
 
   async open(): Promise<DrivenLog> {
-    const log = (await openLogWith(DIRECTORY, this.config.options, this.environment())) as DrivenLog;
+    return this.adopt((await openLogWith(DIRECTORY, this.config.options, this.environment())) as DrivenLog);
+  }
+
+  /** From now on this log is the one that is open. */
+  adopt(log: DrivenLog): DrivenLog {
     this.asleepUntil = undefined;
     this.excused = 0;
     this.failuresAtOpen = this.disk.failures;
@@ -459,6 +472,11 @@ export class World {
     return this.config.upkeep && this.excused > 0;
   }
 
+  /** What has failed so far is a reason for nothing: whoever met it has said so, and the log goes on. */
+  forgive(): void {
+    this.failuresAtOpen = this.disk.failures - this.excused;
+  }
+
   /** Something failed since the log was opened, so that it has a reason to be poisoned. */
   get failed(): boolean {
     const { disk, config, log } = this;
@@ -529,6 +547,7 @@ function configure(random: Random): Config {
     steps: random.pick([4, 15, 40]),
     crashWithin: random.pick([8, 30, 100]),
     upkeep: false,
+    cuts: false,
   };
 }
 
