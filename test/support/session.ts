@@ -14,7 +14,7 @@ import { inputOf, makeBatch, makeForgery, makeItem, makeTiny, scribble } from ".
 import { Violation, type Item, type Operation, type Oracle } from "./oracle.js";
 import type { Operation as DiskOperation } from "./simulated-disk.js";
 import { UpkeepSteps } from "./upkeep-steps.js";
-import { Crashed, settle, type DrivenLog, type World } from "./world.js";
+import { Crashed, DIRECTORY, settle, type DrivenLog, type World } from "./world.js";
 
 const DAY_MS = 86_400_000;
 const ASYNC: Wait = { durability: "async" };
@@ -682,16 +682,23 @@ export class Session {
     if (world.random.chance(0.5)) await this.rest();
     else await world.still();
     if (stopped()) return undefined;
+    await this.upkeep?.beforeCut();
+    if (stopped()) return undefined;
     world.outside = void world.outside?.stop();
     const { where, wanted } = this.placeToCut();
     world.trace(`what is behind ${JSON.stringify(where)} is to be cut off`);
     if (disk.crashAt === Infinity && world.random.chance(0.3)) disk.crashAt = disk.operations + world.random.between(1, 60);
     const { newest } = checkpoints;
     const { failures } = disk;
+    const segmentFiles = (): number => disk.names(DIRECTORY).filter((name) => name.endsWith(".wal")).length;
+    // A cut that was interrupted leaves files to which nothing leads.
+    const stray = segmentFiles() - (await log.segments().catch(() => [])).length;
+    if (stopped()) return undefined;
     const ends = wanted.map((_, core) => log.core(core).lastLsn);
     checkpoints.allowEnd(log.upkeep.list(), wanted, world.upkeep > 0);
     whole.allowEnd(wanted);
     const needsCheckpoint = log.upkeep.needsCheckpoint();
+    const dropping = world.upkeep > 0;
     this.closing = world.closing = true;
     this.upkeep?.release();
     world.otherCore = !world.otherCore;
@@ -704,7 +711,8 @@ export class Session {
       world.otherCore = !world.otherCore;
       if (error instanceof Crashed || error instanceof Violation) throw error;
       if (disk.down) throw new Crashed();
-      const refused = codeOf(error) === "COREWAL_OUT_OF_WINDOW" && needsCheckpoint;
+      const explained = needsCheckpoint || dropping || wanted.some((lsn, core) => log.core(core).firstLsn > lsn! + 1);
+      const refused = codeOf(error) === "COREWAL_OUT_OF_WINDOW" && explained;
       if (refused || (log.stats().state === "open" && codeOf(error) === "COREWAL_IO" && disk.failures > failures)) {
         world.count(refused ? "cut that no checkpoint would have survived" : "cut that could not read a checkpoint");
         whole.allowEnd([]);
@@ -733,6 +741,10 @@ export class Session {
       if (lastOf(next.recovery, core) !== lsn)
         throw new Violation(`core ${core} was to end at LSN ${lsn}, and ends at ${lastOf(next.recovery, core)}`);
     });
+    if (segmentFiles() - next.recovery.segments > stray)
+      throw new Violation(
+        `the log was cut and has ${next.recovery.segments} segments; there are ${segmentFiles()} files, ${stray} too many before`,
+      );
     await expectRejection(log.append("late"), "COREWAL_CLOSED");
     world.count(`end cut off, ${whole.topology}`);
     return next;

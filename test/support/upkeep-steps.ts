@@ -183,6 +183,15 @@ export class UpkeepSteps {
     await world.pump();
   }
 
+  /** Something that is under way when the log is cut. */
+  async beforeCut(): Promise<void> {
+    const { world } = this.host;
+    const { random } = world;
+    if (random.chance(0.4)) this.checkpoint();
+    if (random.chance(0.2)) this.truncate();
+    if (world.upkeep > 0) await world.pump(random.below(8));
+  }
+
   private checkpoint(plan = this.plan()): void {
     const { world, log } = this.host;
     world.trace(`a checkpoint is asked for, positions ${log.positions().join()}, plan ${JSON.stringify(plan)}`);
