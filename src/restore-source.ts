@@ -150,7 +150,8 @@ function withAncestors(storage: Storage, directory: string, found: Recovered): S
     }
   }
   const { number, parentLastLsn } = segments[0]!.header;
-  const dropped = segments.some(({ header }) => header.floor === number && !header.needsCheckpoint);
+  // Some of it may still be there: the crash came before its files went.
+  const dropped = segments.some(({ header }) => header.floor >= number && !header.needsCheckpoint);
   return { chain, segments, firstLsn: parentLastLsn + 1, lastLsn, dropped };
 }
 

@@ -193,9 +193,11 @@ class RestoredChain {
       );
   }
 
+  /** Once: by then its number may be another file's. */
   close(): void {
-    this.file?.close();
+    const { file } = this;
     this.file = undefined;
+    file?.close();
   }
 
   commit(): void {

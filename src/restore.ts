@@ -186,7 +186,7 @@ async function again<T>(storage: Storage, directory: string, mayBeLive: () => bo
 
 /** The lowest segments, and the checkpoints. */
 function beginnings(storage: Storage, directory: string): string {
-  const names = storage.list(directory).sort();
+  const names = attempt("restoring the log", directory, () => storage.list(directory)).sort();
   const lowest = names.filter((name, i) => name.endsWith(".wal") && name.slice(0, 4) !== names[i - 1]?.slice(0, 4));
   return [...lowest, ...names.filter((name) => name.endsWith(".ckp"))].join(" ");
 }

@@ -154,6 +154,36 @@ export class CheckpointOracle {
     await this.judgeReplay(world, log, cores, checkpoint);
   }
 
+  /** What this checkpoint's bytes are: a state that was written to its end, where it says. */
+  private async stateOf(number: number, { positions, epoch }: CheckpointInfo, stream: AsyncIterable<Uint8Array>): Promise<State> {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of stream) pieces.push(piece);
+    const bytes = Buffer.concat(pieces);
+    const state = bytes.length < 4 ? undefined : this.states.get(bytes.readUInt32LE(0));
+    if (!state?.whole || Buffer.compare(bytes, state.bytes) !== 0)
+      throw new Violation(`the state of checkpoint ${number}, ${bytes.length} bytes, is none that was written to its end`);
+    if (state.cut) throw new Violation(`checkpoint ${number} holds LSNs ${state.applied.join()}, of which some were cut off`);
+    if (positions.join() !== state.begin.join() || epoch !== state.epoch)
+      throw new Violation(`checkpoint ${number} says that it begins behind ${positions.join()}, it was ${state.begin.join()}`);
+    return state;
+  }
+
+  /** Of a log that was restored: the newest checkpoint that fits, and what has to be replayed behind it. `all`: nothing was left out. */
+  async judgeRestored(world: World, log: Log, all: boolean): Promise<void> {
+    const cores = log.recovery.cores.map(({ core }) => core);
+    const checkpoint = await log.readCheckpoint();
+    if (checkpoint === undefined && all && this.acknowledged !== undefined)
+      throw new Violation(`all was restored, but not checkpoint ${this.acknowledged.number}`);
+    if (checkpoint !== undefined) {
+      const { applied } = await this.stateOf(checkpoint.number, checkpoint, checkpoint.stream);
+      applied.forEach((lsn, core) => {
+        if (lsn > (log.recovery.cores.find((other) => other.core === core)?.lastLsn ?? 0))
+          throw new Violation(`the restored log's checkpoint holds LSN ${lsn} of core ${core}, which is not there`);
+      });
+    }
+    await this.judgeReplay(world, log, cores, checkpoint);
+  }
+
   private async judgeState(
     number: number,
     info: CheckpointInfo,
@@ -163,15 +193,7 @@ export class CheckpointOracle {
   ): Promise<void> {
     if (number < (this.acknowledged?.number ?? 0))
       throw new Violation(`checkpoint ${this.acknowledged!.number} was acknowledged, and ${number} is what is found`);
-    const pieces: Uint8Array[] = [];
-    for await (const piece of stream) pieces.push(piece);
-    const bytes = Buffer.concat(pieces);
-    const state = bytes.length < 4 ? undefined : this.states.get(bytes.readUInt32LE(0));
-    if (!state?.whole || Buffer.compare(bytes, state.bytes) !== 0)
-      throw new Violation(`the state of checkpoint ${number}, ${bytes.length} bytes, is none that was written to its end`);
-    if (state.cut) throw new Violation(`checkpoint ${number} holds LSNs ${state.applied.join()}, of which some were cut off`);
-    if (info.positions.join() !== state.begin.join() || info.epoch !== state.epoch)
-      throw new Violation(`checkpoint ${number} says that it begins behind ${info.positions.join()}, it was ${state.begin.join()}`);
+    const state = await this.stateOf(number, info, stream);
     state.applied.forEach((lsn, core) => {
       // While somebody writes, less is shown than is durable.
       if (!live && lsn > 0 && lsn > log.core(core).durableLsn)

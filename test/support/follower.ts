@@ -37,6 +37,7 @@ export class Follower {
   /** Lets it read as far as it can: it pauses after each batch. Then it must have shown everything up to durableLsn. */
   async check(ending?: "closed" | "COREWAL_POISONED"): Promise<void> {
     for (let before = -1; before !== this.entries.length + this.durableLsn;) {
+      this.refresh();
       before = this.entries.length + this.durableLsn;
       await new Promise(setImmediate);
       await settle();
@@ -52,6 +53,9 @@ export class Follower {
     if (now !== ending) throw new Violation(`a follower should be ${ending ?? "waiting"} and is ${now}: ${(ended as Error)?.stack}`);
     world.whole.of(this.core).judge(this.entries, this.durableLsn, this.from);
   }
+
+  /** What goes on meanwhile is seen by whoever writes. */
+  protected refresh(): void {}
 
   /** Something was dropped since it began, and it held nothing. */
   protected get mayBeLapped(): boolean {
@@ -135,7 +139,6 @@ export class OutsideFollower extends Follower {
   /** Looks once and reads. Whatever it is shown must stay. */
   async look(): Promise<void> {
     this.world.count("follower in another process looked");
-    (this.log as DrivenLog)[PUMP]();
     try {
       await this.check();
     } catch (error) {
@@ -152,6 +155,10 @@ export class OutsideFollower extends Follower {
   private leave(): void {
     if (this.world.outside === this) this.world.outside = undefined;
     this.stop();
+  }
+
+  protected override refresh(): void {
+    (this.log as DrivenLog)[PUMP]();
   }
 
   protected override get mayBeLapped(): boolean {

@@ -684,4 +684,85 @@ export const MUTANTS: Mutant[] = [
     replace: "n > parent.header.number + 1 && n < number",
     why: "a segment that nothing leads to is left behind",
   },
+
+  // --- the archive ------------------------------------------------------------------------------------
+  {
+    name: "drop-ignores-the-archive",
+    file: "src/drop.ts",
+    find: "header.number >= keptFrom || ",
+    replace: "",
+    why: "what is not archived yet is dropped: it is nowhere",
+  },
+  {
+    name: "archive-not-fsynced",
+    file: "src/archive.ts",
+    find: "        if (this.stopped) return;\n        await syncLater(file);\n      } finally {",
+    replace: "        if (this.stopped) return;\n      } finally {",
+    why: "the cursor says that the archive has a segment, which a power loss takes",
+  },
+  {
+    name: "archive-names-not-fsynced",
+    file: "src/archive.ts",
+    find: "      storage.rename(to + NEW_SUFFIX, to);\n      storage.syncDirectory(directory);",
+    replace: "      storage.rename(to + NEW_SUFFIX, to);",
+    why: "the cursor says that the archive has a segment, whose name a power loss takes",
+  },
+  {
+    name: "archive-ignores-failures",
+    file: "src/archive.ts",
+    find: "await owner.archive(sealed);",
+    replace: "await owner.archive(sealed).catch(() => {});",
+    why: "a function that failed has not archived what it was given",
+  },
+
+  // --- restoring --------------------------------------------------------------------------------------
+  {
+    name: "restore-not-fsynced",
+    file: "src/restore.ts",
+    find: "  storage.syncDirectory(out);\n  storage.remove(",
+    replace: "  storage.remove(",
+    why: "the marker goes before the names of the segments are durable: a log without some of them",
+  },
+  {
+    name: "restore-without-a-marker",
+    file: "src/restore.ts",
+    find: "    begin(storage, out);\n",
+    replace: "",
+    why: "what an interrupted restore leaves looks like a log",
+  },
+  {
+    name: "restore-goes-on-with-what-is-there",
+    file: "src/restore.ts",
+    find: "(name.endsWith(NEW_SUFFIX) || (restoring && /\\.(wal|ckp)$/.test(name)))",
+    replace: "name.endsWith(NEW_SUFFIX)",
+    why: "segments of an interrupted restore are part of the next one",
+  },
+  {
+    name: "restore-one-too-many",
+    file: "src/restore-source.ts",
+    find: "if (segment.parentLastLsn >= limit.lsn) return;",
+    replace: "if (segment.parentLastLsn > limit.lsn) return;",
+    why: "an epoch's beginning behind the target comes along",
+  },
+  {
+    name: "restore-until-a-later-time",
+    file: "src/restore-source.ts",
+    find: "beyond = source.topology === ",
+    replace: "beyond = last > 3 && source.topology === ",
+    why: "entries that are newer than the target are restored",
+  },
+  {
+    name: "restore-without-the-checkpoint",
+    file: "src/restore-plan.ts",
+    find: "(facts.begin[chain] ?? 0) >= firstLsn - 1,",
+    replace: "true,",
+    why: "a checkpoint is chosen behind which something is missing",
+  },
+  {
+    name: "restore-closes-twice",
+    file: "src/restore-write.ts",
+    find: "    this.file = undefined;\n    file?.close();",
+    replace: "    file?.close();\n    this.file = undefined;",
+    why: "a file whose close failed is closed once more, by then another one; found when this simulator learned to restore",
+  },
 ];

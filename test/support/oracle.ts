@@ -380,7 +380,7 @@ export class Oracle {
 }
 
 /** How many LSNs a void entry takes. */
-function voidCount(entry: Entry): number {
+export function voidCount(entry: Entry): number {
   return Number(new DataView(entry.value.buffer, entry.value.byteOffset, 8).getBigUint64(0, true));
 }
 

@@ -123,7 +123,7 @@ export class Session {
   private async step(): Promise<void> {
     const { world } = this;
     const { random } = world;
-    const roll = random.below(this.upkeep === undefined ? 110 : 136);
+    const roll = random.below((this.upkeep === undefined ? 110 : 136) + (world.config.restores ? 2 : 0));
     const hand = random.pick(this.hands);
     if (roll === 0) return;
     if (roll < 30) this.append(hand);
@@ -149,7 +149,8 @@ export class Session {
     else if (roll < 104) this.beginEpoch();
     else if (roll < 108) this.overtake(hand);
     else if (roll < 110) await this.join();
-    else await this.upkeep!.step();
+    else if (roll < 136 && this.upkeep !== undefined) await this.upkeep.step();
+    else await this.restore();
   }
 
   // --- appending ---------------------------------------------------------------------------------
@@ -535,6 +536,12 @@ export class Session {
     // A follower comes to rest before, or it would meet the broken disk as well.
     await checkFollower(this.world, this.follower);
     await checkBrokenReading(this.world, this.log);
+  }
+
+  private async restore(): Promise<void> {
+    // Nobody else pumps meanwhile.
+    await this.world.still();
+    if (!this.world.failed) await this.world.restores.restore(true);
   }
 
   private async readOnly(): Promise<void> {

@@ -211,6 +211,25 @@ export class SimulatedDisk implements Storage {
     return files;
   }
 
+  /** A directory with these files in it, durable, from another place. */
+  put(path: string, files: Map<string, Uint8Array>): void {
+    const directory = new SimulatedDirectory(this.#note);
+    for (const [name, bytes] of files) {
+      const inode = new SimulatedInode(this.options.sectorBytes, this.#note);
+      inode.write(bytes, 0, ++this.#changes, this.#boot);
+      inode.sync();
+      directory.link(name, inode, this.#changes);
+    }
+    directory.sync();
+    this.#directories.set(path, directory);
+  }
+
+  /** A directory that a test is done with, as if it had never been. */
+  forget(directory: string): void {
+    for (const inode of this.#directories.get(directory)?.names.values() ?? []) this.#inodes.delete(inode);
+    this.#directories.delete(directory);
+  }
+
   // --- Storage -----------------------------------------------------------------------------------
 
   list(directory: string): string[] {

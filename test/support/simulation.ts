@@ -14,7 +14,7 @@ import { OutsideFollower } from "./follower.js";
 import { Violation } from "./oracle.js";
 import { Random } from "./random.js";
 import { Session } from "./session.js";
-import { Crashed, DIRECTORY, settle, World, type DrivenLog } from "./world.js";
+import { ARCHIVE, Crashed, DIRECTORY, settle, World, type DrivenLog } from "./world.js";
 
 /** What an open may say if the disk fails under it. */
 const IO_CODES = ["COREWAL_IO", "COREWAL_DISK_FULL", "COREWAL_NO_PERMISSION"];
@@ -45,7 +45,7 @@ export async function simulate(seed: number | Random, counts: Counts, trace?: (t
     const lives = random.between(2, 8);
     // Last, so that decisions that were written down before there was upkeep mean what they did.
     configureUpkeep(world, random);
-    if (random.chance(0.4)) world.config.cuts = true;
+    configureRest(world, random);
     for (let clean = false; cycle < lives; cycle++) {
       // Streams of their own, so that a failing run can be shrunk life by life.
       world.random = random.fork();
@@ -53,6 +53,7 @@ export async function simulate(seed: number | Random, counts: Counts, trace?: (t
       clean = await live(world, counts, clean);
     }
     world.random = random.fork();
+    if (world.config.options.archive !== undefined) await world.restores.restoreAll();
     // Of a per-core log, the damage tests see to that.
     if (world.random.chance(0.1) && !world.whole.perCore) await checkDamage(world, counts);
     // Node reports stray rejections when all microtasks are done.
@@ -86,6 +87,16 @@ function configureUpkeep(world: World, random: Random): void {
   if (random.chance(0.3)) Object.assign(options.checkpoints, { state: (hand: StateWriter) => world.automatic!(hand), everyEntries: 10 });
 }
 
+/** … or its segments are archived, it is cut, and it is restored. */
+function configureRest(world: World, random: Random): void {
+  const { config } = world;
+  if (random.chance(0.4)) config.cuts = true;
+  if (random.chance(0.4)) config.restores = true;
+  if (!config.upkeep || !random.chance(0.5)) return;
+  config.restores = true;
+  config.options.archive = random.chance(0.5) ? { directory: ARCHIVE } : (segment) => world.archiving!(segment);
+}
+
 /** Power or process: which of the two ends it now. */
 function strike(world: World, counts: Counts, where: string): void {
   const power = world.random.chance(0.6);
@@ -106,6 +117,7 @@ async function live(world: World, counts: Counts, wasClean: boolean): Promise<bo
   if (!whole.perCore && world.outside === undefined && random.chance(0.1) && world.oracle.proven > 0 && !disk.lies)
     world.outside = await OutsideFollower.open(world, false);
   else if (random.chance(0.5)) await world.outside?.look();
+  await restoreBetween(world, counts);
   await recover(world, counts, wasClean);
   counts.cycles++;
   countKind(counts, `cycle, ${whole.topology}`);
@@ -152,6 +164,19 @@ async function live(world: World, counts: Counts, wasClean: boolean): Promise<bo
     if (world.barriers + world.upkeep > 0 && world.log === undefined) await world.quiet();
     world.disarm();
     disk.space = Infinity;
+  }
+}
+
+/** Nobody has the log open. */
+async function restoreBetween(world: World, counts: Counts): Promise<void> {
+  await world.restores.lookAgain();
+  if (!world.config.restores || !world.random.chance(0.1)) return;
+  try {
+    await world.restores.restore(false);
+  } catch (error) {
+    if (!(error instanceof Crashed)) throw error;
+    strike(world, counts, "in a restore");
+    await world.restores.lookAgain();
   }
 }
 

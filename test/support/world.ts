@@ -6,7 +6,7 @@ import { codeOf } from "../../src/errors.js";
 import { ABANDON, openLogWith, PUMP, type Environment } from "../../src/log.js";
 import type { LogOptions } from "../../src/options.js";
 import type { Storage } from "../../src/storage.js";
-import type { CheckpointState, Entry, Log } from "../../src/types.js";
+import type { ArchiveFunction, CheckpointState, Entry, Log } from "../../src/types.js";
 import type { Upkeep } from "../../src/upkeep.js";
 import { countKind, type Counts } from "./counts.js";
 import { mortalCore } from "./dead-thread.js";
@@ -15,10 +15,13 @@ import { inChain, LogOracle } from "./log-oracle.js";
 import { Violation, type Oracle, type Settled } from "./oracle.js";
 import type { OutsideFollower } from "./follower.js";
 import { CheckpointOracle } from "./checkpoint-oracle.js";
+import { ArchivedByFunction } from "./archived.js";
 import { Random } from "./random.js";
+import { Restores } from "./restores.js";
 import { SimulatedDisk, NO_FAULTS, type Faults, type Operation } from "./simulated-disk.js";
 
 export const DIRECTORY = "/disk/log";
+export const ARCHIVE = "/disk/archive";
 /** A log that nothing disturbs comes to rest within so many steps. */
 const STEPS_MAX = 2000;
 const LOOK_MS = 0.001;
@@ -50,6 +53,8 @@ export interface Config {
   upkeep: boolean;
   /** The end is cut off. */
   cuts: boolean;
+  /** It is restored to another place. */
+  restores: boolean;
 }
 
 /** What the tests' back door adds to a log. */
@@ -65,6 +70,8 @@ export class World {
   /** Of all chains. */
   readonly whole: LogOracle;
   readonly checkpoints = new CheckpointOracle();
+  readonly restores = new Restores(this);
+  readonly archived = new ArchivedByFunction();
   readonly disk: SimulatedDisk;
   readonly config: Config;
   clockMs = 1_700_000_000_000;
@@ -79,6 +86,8 @@ export class World {
   barriers = 0;
   /** … and such that make checkpoints or drop the beginning. */
   upkeep = 0;
+  /** Where sealed segments go if the archive is a function. */
+  archiving: ArchiveFunction | undefined;
   /** The state of checkpoints that are made by themselves. */
   automatic: CheckpointState | undefined;
   /** Nobody comes in between while an append is held at one of its steps. */
@@ -548,6 +557,7 @@ function configure(random: Random): Config {
     crashWithin: random.pick([8, 30, 100]),
     upkeep: false,
     cuts: false,
+    restores: false,
   };
 }
 
