@@ -717,13 +717,6 @@ export const MUTANTS: Mutant[] = [
 
   // --- restoring --------------------------------------------------------------------------------------
   {
-    name: "restore-not-fsynced",
-    file: "src/restore.ts",
-    find: "  storage.syncDirectory(out);\n  storage.remove(",
-    replace: "  storage.remove(",
-    why: "the marker goes before the names of the segments are durable: a log without some of them",
-  },
-  {
     name: "restore-without-a-marker",
     file: "src/restore.ts",
     find: "    begin(storage, out);\n",
@@ -736,13 +729,6 @@ export const MUTANTS: Mutant[] = [
     find: "(name.endsWith(NEW_SUFFIX) || (restoring && /\\.(wal|ckp)$/.test(name)))",
     replace: "name.endsWith(NEW_SUFFIX)",
     why: "segments of an interrupted restore are part of the next one",
-  },
-  {
-    name: "restore-one-too-many",
-    file: "src/restore-source.ts",
-    find: "if (segment.parentLastLsn >= limit.lsn) return;",
-    replace: "if (segment.parentLastLsn > limit.lsn) return;",
-    why: "an epoch's beginning behind the target comes along",
   },
   {
     name: "restore-until-a-later-time",

@@ -285,7 +285,7 @@ export class Restores {
   /** Whoever opens it goes on where it ends. */
   private async goOn(): Promise<void> {
     const { world } = this;
-    const { archive: _, retention: __, checkpoints: ___, ...options } = world.config.options;
+    const options = { ...world.config.options, archive: undefined, retention: undefined, checkpoints: undefined };
     const environment = { ...world.environment(), storage: world.disk, lock: () => ({ release: () => undefined }) };
     const log = (await openLogWith(OUT, options, environment)) as DrivenLog;
     const { lastLsn: last, epoch } = log.recovery;

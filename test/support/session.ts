@@ -3,10 +3,11 @@
 import { ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES, GUEST_FRAMES, LOG_EPOCH, LOG_RECORDED, TIME_BYTES } from "../../assembly/layout.js";
 import { codeOf } from "../../src/errors.js";
 import { attachLog, PUMP } from "../../src/log.js";
-import type { Durability, Position, Wait, Writer } from "../../src/types.js";
+import type { Durability, Wait, Writer } from "../../src/types.js";
 import type { StripeWriter } from "../../src/writer.js";
-import { checkBrokenReading, checkPoisoned, checkReading, expectRejection, lastOf } from "./checks.js";
+import { checkBrokenReading, checkPoisoned, checkReading, expectRejection } from "./checks.js";
 import { DEATHS } from "./counts.js";
+import { cutEnd } from "./cut-end.js";
 import { dieAt, interrupt, published, seeEnd, tookLsns } from "./dead-thread.js";
 import { checkFollower, checkFollowers, Follower } from "./follower.js";
 import { insidesOf } from "./insides.js";
@@ -14,7 +15,7 @@ import { inputOf, makeBatch, makeForgery, makeItem, makeTiny, scribble } from ".
 import { Violation, type Item, type Operation, type Oracle } from "./oracle.js";
 import type { Operation as DiskOperation } from "./simulated-disk.js";
 import { UpkeepSteps } from "./upkeep-steps.js";
-import { Crashed, DIRECTORY, settle, type DrivenLog, type World } from "./world.js";
+import { Crashed, settle, type DrivenLog, type World } from "./world.js";
 
 const DAY_MS = 86_400_000;
 const ASYNC: Wait = { durability: "async" };
@@ -676,109 +677,17 @@ export class Session {
     }
   }
 
-  /**
-   * Cuts the end off. Gives the log that takes this one's place, or this one, if that cannot be; undefined if the disk failed.
-   */
-  async cut(): Promise<DrivenLog | undefined> {
-    const { world, log } = this;
-    const { disk, whole, checkpoints } = world;
-    const stopped = (): boolean => {
-      if (disk.down) throw new Crashed();
-      return world.failed;
-    };
-    if (world.random.chance(0.5)) await this.rest();
-    else await world.still();
-    if (stopped()) return undefined;
-    await this.upkeep?.beforeCut();
-    if (stopped()) return undefined;
-    world.outside = void world.outside?.stop();
-    const { where, wanted } = this.placeToCut();
-    world.trace(`what is behind ${JSON.stringify(where)} is to be cut off`);
-    if (disk.crashAt === Infinity && world.random.chance(0.3)) disk.crashAt = disk.operations + world.random.between(1, 60);
-    const { newest } = checkpoints;
-    const { failures } = disk;
-    const segmentFiles = (): number => disk.names(DIRECTORY).filter((name) => name.endsWith(".wal")).length;
-    // A cut that was interrupted leaves files to which nothing leads.
-    const stray = segmentFiles() - (await log.segments().catch(() => [])).length;
-    if (stopped()) return undefined;
-    const ends = wanted.map((_, core) => log.core(core).lastLsn);
-    checkpoints.allowEnd(log.upkeep.list(), wanted, world.upkeep > 0);
-    whole.allowEnd(wanted);
-    const needsCheckpoint = log.upkeep.needsCheckpoint();
-    const dropping = world.upkeep > 0;
-    this.closing = world.closing = true;
-    this.upkeep?.release();
-    world.otherCore = !world.otherCore;
-    // A follower would meet it as well.
-    if (this.follower === undefined && world.random.chance(0.25)) disk.faults.readError = 0.05;
-    let next: DrivenLog;
-    try {
-      next = (await world.drive(log.truncateAfter(where))) as DrivenLog;
-    } catch (error) {
-      world.otherCore = !world.otherCore;
-      if (error instanceof Crashed || error instanceof Violation) throw error;
-      if (disk.down) throw new Crashed();
-      const explained = needsCheckpoint || dropping || wanted.some((lsn, core) => log.core(core).firstLsn > lsn! + 1);
-      const refused = codeOf(error) === "COREWAL_OUT_OF_WINDOW" && explained;
-      if (refused || (log.stats().state === "open" && codeOf(error) === "COREWAL_IO" && disk.failures > failures)) {
-        world.count(refused ? "cut that no checkpoint would have survived" : "cut that could not read a checkpoint");
-        whole.allowEnd([]);
-        checkpoints.putBack(newest);
-        this.closing = world.closing = false;
-        world.forgive();
-        return log;
-      }
-      if (disk.failures === failures) throw error;
-      world.count("cut that met a broken disk");
-      return undefined;
-    } finally {
-      disk.faults.readError = 0;
-    }
-    await settle();
-    world.check();
-    this.upkeep?.release(true);
-    await world.quiet();
-    if (disk.down) throw new Crashed();
-    if (this.open > 0) throw new Violation(`the log was cut, but ${this.open} promises are open`);
-    if (!world.isLocked) throw new Violation("the log was cut, is open again, and has no lock");
-    const isCut = wanted.some((lsn, core) => lsn! < ends[core]!);
-    if (isCut && next.recovery.term <= log.recovery.term)
-      throw new Violation(`the log was cut, and its term is still ${next.recovery.term}`);
-    wanted.forEach((lsn, core) => {
-      if (lastOf(next.recovery, core) !== lsn)
-        throw new Violation(`core ${core} was to end at LSN ${lsn}, and ends at ${lastOf(next.recovery, core)}`);
+  /** See cutEnd. */
+  cut(): Promise<DrivenLog | undefined> {
+    return cutEnd({
+      world: this.world,
+      log: this.log,
+      upkeep: this.upkeep,
+      hasFollower: this.follower !== undefined,
+      rest: () => this.rest(),
+      closing: (closing) => (this.closing = this.world.closing = closing),
+      openPromises: () => this.open,
     });
-    if (segmentFiles() - next.recovery.segments > stray)
-      throw new Violation(
-        `the log was cut and has ${next.recovery.segments} segments; there are ${segmentFiles()} files, ${stray} too many before`,
-      );
-    await expectRejection(log.append("late"), "COREWAL_CLOSED");
-    world.count(`end cut off, ${whole.topology}`);
-    return next;
-  }
-
-  /** Somewhere between the beginning and the end, both included, of one chain or of all. */
-  private placeToCut(): { where: number | Position | number[]; wanted: (number | undefined)[] } {
-    const { world, log } = this;
-    const { random, whole } = world;
-    const all = world.coresOf(log).map((core) => {
-      const { firstLsn, lastLsn } = log.core(core);
-      const least = Math.max(0, firstLsn - 1);
-      const lsn = random.chance(0.5) ? random.between(least, Math.max(least, lastLsn)) : lastLsn - random.below(4);
-      return { core, lsn: Math.max(least, lsn) };
-    });
-    const wanted: (number | undefined)[] = [];
-    if (!whole.perCore) {
-      const { lsn } = all[0]!;
-      return { where: random.chance(0.8) ? lsn : { core: 0, lsn }, wanted: [lsn] };
-    }
-    if (random.chance(0.4)) {
-      const one = random.pick(all);
-      wanted[one.core] = one.lsn;
-      return { where: one, wanted };
-    }
-    for (const { core, lsn } of all) wanted[core] = lsn;
-    return { where: Array.from(wanted, (lsn) => lsn ?? 0), wanted };
   }
 
   /** A close that succeeds has made everything durable. */
