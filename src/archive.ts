@@ -152,6 +152,8 @@ export class Archiver {
       const there = openIfThere(storage, to);
       if (there !== undefined) {
         await this.compare(path, there);
+        // Whoever gave it its name may have died before that was durable.
+        if (!this.stopped) storage.syncDirectory(directory);
         return;
       }
       const file = storage.create(to + NEW_SUFFIX);

@@ -86,11 +86,13 @@ function unfit(facts: CheckpointFacts, log: CheckpointedLog): string | undefined
 
 /**
  * The newest checkpoint that is whole and fits the log, its state checked to the last byte; undefined if there is none and
- * the log is whole without. Throws COREWAL_CORRUPT if it is not, COREWAL_UNKNOWN_VERSION.
+ * the log is whole without. Throws COREWAL_CORRUPT if it is not, COREWAL_UNKNOWN_VERSION, COREWAL_IO if one cannot be read
+ * and no other takes its place.
  */
 function chooseCheckpoint(log: CheckpointedLog): CheckpointFacts | undefined {
   const { storage, directory } = log;
   const numbers = numbersOf(storage, directory);
+  let unread: Error | undefined;
   for (const number of numbers) {
     const path = checkpointPath(directory, number);
     try {
@@ -100,9 +102,12 @@ function chooseCheckpoint(log: CheckpointedLog): CheckpointFacts | undefined {
       warn(`checkpoint ${number} is not used: ${why} (${path})`);
     } catch (error) {
       if (codeOf(error) === "COREWAL_UNKNOWN_VERSION") throw error;
-      warn(`checkpoint ${number} is not used: ${fromSystem(error, "reading the checkpoint", path).message}`);
+      const why = fromSystem(error, "reading the checkpoint", path);
+      if (why.code !== "COREWAL_CORRUPT") unread ??= why;
+      warn(`checkpoint ${number} is not used: ${why.message}`);
     }
   }
+  if (unread !== undefined && log.needsCheckpoint()) throw unread;
   if (log.needsCheckpoint())
     throw corrupt(
       "the beginning of the log has been dropped, and there is no checkpoint left that holds what was in it",

@@ -1,4 +1,4 @@
-// A sample of the exhaustive exploration (exhaustive.ts; all of it in .ci/run): five histories, with second crashes in
+// A sample of the exhaustive exploration (exhaustive.ts; all of it in .ci/run): seven histories, with second crashes in
 // one of them, and its negative controls. Acknowledged means durable (invariant 1), prefix (2), a batch is all or
 // nothing (3), tear and corruption are two answers (4), a failed write or fsync poisons (6), recovery can crash and
 // be repeated (12).
@@ -30,6 +30,10 @@ test("nothing that was acknowledged is lost and nothing invented, wherever the p
 
 test("the same with one crash: groups and batches, a full segment; two chains, an epoch that begins, a close", async () => {
   for (const name of ["groups", "rotation", "cores, first open", "cores closed"]) await explore(name, FIRST_CRASH);
+});
+
+test("the end is cut off or not, and no checkpoint holds more; a log is restored or not", async () => {
+  for (const name of ["cut before a checkpoint", "restored into a batch"]) await explore(name, FIRST_CRASH);
 });
 
 /** All paths through something that decides, as text. */

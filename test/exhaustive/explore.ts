@@ -188,7 +188,7 @@ export class Explorer {
     counts.begun++;
     counts.operations += operations.length;
     const after = async (left: State, step: Step): Promise<void> => {
-      const oracle = `${left.oracle.fingerprint()} ${left.closed} ${left.checkpoint}`;
+      const oracle = `${left.oracle.fingerprint()} ${left.closed} ${left.checkpoint} ${JSON.stringify(left.restored)} ${left.cut}`;
       const fingerprint = `${level} ${left.disk.fingerprint(unfinished)} ${oracle}`;
       if (this.lefts.has(fingerprint)) return;
       this.lefts.add(fingerprint);
@@ -265,6 +265,12 @@ export class Explorer {
       if (verified !== undefined && verified !== endsOf(before.cores))
         throw new Violation(`verify says that the log ends at ${verified}, recovered up to ${endsOf(before.cores)}`);
       readAgain(files, entries, before, ["empty", "torn", "clean"]);
+      await m.judgeOthers();
+      if (this.history.settings.archive) {
+        // Only what is archived may go.
+        await m.archive();
+        await m.drop(100);
+      }
       await m.each(() => m.append(48));
       await m.flush();
       await m.close();
@@ -284,6 +290,7 @@ export class Explorer {
       if (endsOf(recovery.cores) !== endsOf(ends))
         throw new Violation(`one was appended to each chain, after ${endsOf(before!.cores)}: now they end at ${endsOf(recovery.cores)}`);
       readAgain(m.disk.files(DIRECTORY), again, recovery, [recovery.clean ? "clean" : "torn"]);
+      await m.judgeOthers();
     });
     await this.verify(left);
   }

@@ -13,6 +13,7 @@ export interface History {
 const WEAK: Settings = { sectorBytes: 512, garbage: false, frameAlign: 64, guest: false };
 /** Sectors that were being written may hold anything, so frames share none. */
 const GARBAGE: Settings = { ...WEAK, garbage: true, frameAlign: 512 };
+const ARCHIVED: Settings = { ...WEAK, archive: true };
 /** A log of two chains. */
 const CORES: Settings = { ...WEAK, cores: 2 };
 /** An entry and its frame's header in less than a sector … */
@@ -40,7 +41,11 @@ async function closed(m: Machine): Promise<void> {
   await m.close();
 }
 
-export const recover: Life = async (m) => void (await m.start());
+/** Opens, and does what is due. */
+export const recover: Life = async (m) => {
+  await m.start();
+  await m.due();
+};
 
 /** Each core appends, in a frame of its own. */
 async function each(m: Machine): Promise<void> {
@@ -96,6 +101,19 @@ export const HISTORIES: History[] = [
     life: async (m) => {
       await m.start();
       await m.close();
+    },
+  },
+  {
+    name: "archived",
+    settings: ARCHIVED,
+    before: [{ life: twoSegments, end: "exit" }],
+    life: async (m) => {
+      await comeBack(m);
+      m.mark();
+      await m.archive();
+      await m.drop(10);
+      await durably(m, SMALL);
+      await m.archive();
     },
   },
   {
@@ -298,6 +316,153 @@ export const HISTORIES: History[] = [
       await m.checkpoint();
       await m.drop(6);
       await each(m);
+    },
+  },
+  {
+    name: "cut through a batch",
+    settings: WEAK,
+    before: [],
+    life: async (m) => {
+      await m.start();
+      await durably(m, SMALL);
+      await m.appendBatch(SMALL, MIDDLE, SMALL);
+      await durably(m, SMALL);
+      m.mark();
+      await m.cut(2);
+      await durably(m, SMALL);
+    },
+  },
+  {
+    name: "cut into an older segment",
+    settings: WEAK,
+    before: [
+      { life: closed, end: "exit" },
+      { life: closed, end: "exit" },
+    ],
+    life: async (m) => {
+      await two(m);
+      m.mark();
+      await m.cut(1);
+      await durably(m, MIDDLE);
+      await m.close();
+    },
+  },
+  {
+    name: "cut before a checkpoint",
+    settings: WEAK,
+    before: [],
+    life: async (m) => {
+      await two(m);
+      // One behind the cut: the entry that comes next has its place.
+      await m.checkpoint();
+      m.mark();
+      await m.cut(1);
+      await durably(m, SMALL);
+    },
+  },
+  {
+    name: "cores, one cut",
+    settings: CORES,
+    before: [],
+    life: async (m) => {
+      await twoEpochs(m);
+      await m.on(1);
+      await m.appendBatch(SMALL, SMALL);
+      await m.flush();
+      m.mark();
+      await m.cut(3);
+      await m.on(1);
+      await durably(m, SMALL);
+    },
+  },
+  {
+    name: "cores, all cut",
+    settings: CORES,
+    before: [],
+    life: async (m) => {
+      await twoEpochs(m);
+      m.mark();
+      await m.cut([1, 1]);
+      await m.close();
+    },
+  },
+  {
+    name: "restored into a batch",
+    settings: WEAK,
+    before: [],
+    life: async (m) => {
+      await m.start();
+      await durably(m, SMALL);
+      await m.appendBatch(SMALL, MIDDLE, SMALL);
+      await m.flush();
+      await m.idle();
+      m.mark();
+      await m.restore(2);
+      await durably(m, SMALL);
+    },
+  },
+  {
+    name: "restored behind a checkpoint",
+    settings: WEAK,
+    before: [
+      {
+        life: async (m) => {
+          await twoSegments(m);
+          await m.checkpoint();
+          await durably(m, SMALL, SMALL);
+          await m.drop(10);
+          await m.close();
+        },
+        end: "exit",
+      },
+    ],
+    life: async (m) => {
+      await m.start();
+      await m.close();
+      m.mark();
+      await m.restore(10);
+    },
+  },
+  {
+    name: "restored over another",
+    settings: WEAK,
+    before: [
+      {
+        life: async (m) => {
+          await twoSegments(m);
+          await m.close();
+          await m.restoreHalf(9);
+        },
+        end: "exit",
+      },
+    ],
+    life: async (m) => {
+      await m.start();
+      await m.close();
+      m.mark();
+      await m.restore(2);
+    },
+  },
+  {
+    name: "cores, restored",
+    settings: CORES,
+    before: [{ life: twoEpochsClosed, end: "exit" }],
+    life: async (m) => {
+      // By a process that does not open the log itself.
+      await m.restore([2, 0]);
+    },
+  },
+  {
+    name: "archived, then cut",
+    settings: ARCHIVED,
+    before: [{ life: closed, end: "exit" }],
+    life: async (m) => {
+      await m.start();
+      await durably(m, SMALL);
+      await m.archive();
+      m.mark();
+      await m.cut(1);
+      await durably(m, SMALL);
     },
   },
   {

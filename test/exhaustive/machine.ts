@@ -2,17 +2,21 @@
 // a path of decisions. Where it ends is a state again.
 
 import { codeOf } from "../../src/errors.js";
-import { ABANDON, attachLog } from "../../src/log.js";
-import { NEW_SUFFIX } from "../../src/segment.js";
-import type { Entry, Writer } from "../../src/types.js";
+import { ABANDON, attachLog, openLogWith } from "../../src/log.js";
+import { restoreLogOn } from "../../src/restore.js";
+import { NEW_SUFFIX, RESTORING_NAME } from "../../src/segment.js";
+import type { CheckpointInfo, Entry, Log, Writer } from "../../src/types.js";
+import { verifyLogOn } from "../../src/verify.js";
 import { checkPoisoned, checkStart, isSealed, lastOf } from "../support/checks.js";
 import { newCounts } from "../support/counts.js";
 import { inputOf, makeItem } from "../support/items.js";
-import { LogOracle } from "../support/log-oracle.js";
+import { mortalCore } from "../support/dead-thread.js";
+import { inChain, LogOracle } from "../support/log-oracle.js";
 import { Violation, type Operation, type Oracle } from "../support/oracle.js";
 import { Random } from "../support/random.js";
 import { SimulatedDisk, type DiskOptions, type Faults } from "../support/simulated-disk.js";
-import { Crashed, DIRECTORY, settle, World, type Config } from "../support/world.js";
+import { Crashed, DIRECTORY, settle, World, type Config, type DrivenLog } from "../support/world.js";
+import { ARCHIVE, aside, copyOf, lookAt, namesOf, OUT } from "./aside.js";
 import { FAULT, type Choices } from "./choices.js";
 
 /** What survives a process: the disk and its cache, and what is known of the log. */
@@ -25,8 +29,20 @@ export interface State {
   lives: number;
   /** Entries that were appended. */
   items: number;
-  /** The last one that was acknowledged. */
+  /** The last one that was acknowledged, and must be found. */
   checkpoint: number;
+  restored: Restored | undefined;
+  /** Somebody wanted it to be cut. */
+  cut: boolean;
+}
+
+/** What was to be restored. */
+export interface Restored {
+  toLsn: number | number[];
+  /** What the new log must hold. */
+  entries: string[];
+  /** Somebody was told that it does. */
+  done: boolean;
 }
 
 export interface Settings {
@@ -38,12 +54,17 @@ export interface Settings {
   cores?: number;
   /** Dropped segments that are kept as spares. Default 0. */
   spares?: number;
+  /** Sealed segments are archived before they may be dropped. */
+  archive?: true;
 }
 
 /** What a process does. */
 export type Life = (machine: Machine) => Promise<void>;
 
 const IO_CODES = ["COREWAL_IO", "COREWAL_DISK_FULL", "COREWAL_NO_PERMISSION"];
+
+/** More than the first pause of an archive that failed. */
+const RETRY_MS = 300;
 
 /** Faults of operations that change nothing. */
 const READING = /^(read|list)/;
@@ -52,7 +73,7 @@ export function emptyMachine(settings: Settings, choices: Choices): State {
   const { sectorBytes, garbage } = settings;
   const oracle = new LogOracle(optionsOf(settings).topology);
   const disk = new SimulatedDisk(choices, { sectorBytes, garbage });
-  return { disk, oracle, closed: false, lives: 0, items: 0, checkpoint: 0 };
+  return { disk, oracle, closed: false, lives: 0, items: 0, checkpoint: 0, restored: undefined, cut: false };
 }
 
 /** The log failed as it must, or the disk did: nothing more is to be done in this life. */
@@ -68,10 +89,18 @@ export class Machine extends World {
   private waiting = 0;
   private items: number;
   private checkpointNumber: number;
+  /** Of the newest checkpoint that there is: where it ends. */
+  private checkpointEnd: number[] = [];
+  /** The log was opened as it had been closed. */
+  private wasClosed: boolean;
+  private restored: Restored | undefined;
+  private wasCut: boolean;
   private closed = false;
   /** Of each core that is taken; and of the one that appends. */
   private readonly writers: Writer[] = [];
   private writer!: Writer;
+  /** Of each core: the entries that this process has appended, by LSN. */
+  private readonly given: number[][] = [];
 
   constructor(
     private readonly state: State,
@@ -83,6 +112,9 @@ export class Machine extends World {
     const { lives } = state;
     const disk = state.disk.copy(choices);
     this.items = state.items;
+    this.wasClosed = state.closed;
+    this.restored = state.restored;
+    this.wasCut = state.cut;
     const config: Config = { ...this.config, options: optionsOf(settings), guest: settings.guest, sleeps: false, interleave: 0 };
     Object.assign(this, { disk, config, whole: state.oracle.copy(), chance: new Random(lives), trace: trace ?? this.trace });
     // The same for all processes that come as the n-th, so that what they leave is the same more often.
@@ -124,6 +156,8 @@ export class Machine extends World {
       lives: this.state.lives + 1,
       items: this.items,
       checkpoint: this.checkpointNumber,
+      restored: this.restored,
+      cut: this.wasCut,
     };
   }
 
@@ -131,18 +165,29 @@ export class Machine extends World {
 
   /** Opens the log and compares what came back with what must have. */
   async start(): Promise<Entry[]> {
-    const { disk, whole } = this;
+    const { disk } = this;
     judgeFiles(disk.files(DIRECTORY));
     const log = await this.open().catch((error: unknown) => {
       if (disk.down) throw new Crashed();
       if (this.isLocked) throw new Violation("an open failed and left the lock behind");
       throw error;
     });
-    whole.opened(log.recovery, this.state.closed);
+    const entries = await this.opened(log);
+    const { restored } = this;
+    if (restored !== undefined && !restored.done && (await this.lookAt(OUT, () => Promise.resolve(true))) === undefined)
+      await this.restoreAgain(restored);
+    return entries;
+  }
+
+  /** What came back is what must have, and this log is the one to append to. */
+  private async opened(log: DrivenLog, closed = this.wasClosed): Promise<Entry[]> {
+    const { whole } = this;
+    whole.opened(log.recovery, closed);
     checkStart(this, log);
     const entries = await this.judge(log, (core) => lastOf(log.recovery, core), "recovered");
     await this.judgeCheckpoint(entries);
     whole.recoveredEpoch(log.recovery.epoch);
+    this.writers.length = 0;
     this.writer = this.writers[0] = log;
     await this.look();
     return entries;
@@ -242,19 +287,25 @@ export class Machine extends World {
     await this.look();
   }
 
-  /** A state that says itself where it stands. */
+  /** A state that says itself where it stands, and which entry that was. */
   async checkpoint(): Promise<void> {
     const info = await this.upkeepOf(
       this.log!.checkpoint(async ({ positions, write }) => {
         await write("everything up to ");
-        await write(positions.join());
+        await write(this.placeOf(positions));
       }),
     );
     this.trace(`  checkpoint ${info.number} made, behind ${info.positions.join()}`);
     this.whole.prove(info.epoch);
     this.proveAll(info.endPositions, "checkpoint()");
     this.checkpointNumber = info.number;
+    this.checkpointEnd = info.endPositions;
     await this.look();
+  }
+
+  /** Numbers are given again after a cut, entries are not. */
+  private placeOf(positions: number[]): string {
+    return positions.map((lsn, core) => `${lsn} (${this.given[core]?.[lsn] ?? this.whole.of(core).item(lsn)?.id ?? "nothing"})`).join();
   }
 
   /** Drops what is before this LSN of the core that appends. */
@@ -270,6 +321,175 @@ export class Machine extends World {
     await this.look();
   }
 
+  /** Cuts off what is behind this LSN of the core that appends, or of each; the log that takes this one's place goes on. */
+  async cut(where: number | number[]): Promise<void> {
+    const { whole, disk, checkpointNumber } = this;
+    const log = this.log!;
+    const wanted: number[] = Array.isArray(where) ? where : [];
+    const core = whole.perCore ? this.writer.ownCore : 0;
+    if (!Array.isArray(where)) wanted[core] = where;
+    whole.allowEnd(wanted);
+    if (this.checkpointEnd.some((lsn, chain) => lsn > (wanted[chain] ?? Infinity))) this.checkpointNumber = 0;
+    this.wasClosed = false;
+    this.wasCut = true;
+    this.otherCore = !this.otherCore;
+    let next: DrivenLog;
+    try {
+      next = (await this.drive(log.truncateAfter(Array.isArray(where) || !whole.perCore ? where : { core, lsn: where }))) as DrivenLog;
+    } catch (error) {
+      if (error instanceof Violation) throw error;
+      if (disk.down) throw new Crashed();
+      await settle();
+      this.check();
+      if (log.stats().state === "closed") {
+        if (this.isLocked) throw new Violation("a cut failed and left the lock behind");
+        throw error;
+      }
+      // As it was, unless it is poisoned.
+      whole.allowEnd([]);
+      this.checkpointNumber = checkpointNumber;
+      await this.look();
+      throw error;
+    }
+    await settle();
+    this.check();
+    await this.quiet();
+    if (!this.isLocked) throw new Violation("the log was cut, is open again, and has no lock");
+    if (next.recovery.term <= log.recovery.term) throw new Violation(`the log was cut, and its term is still ${next.recovery.term}`);
+    wanted.forEach((lsn, chain) => {
+      const last = lastOf(next.recovery, chain);
+      if (last !== lsn) throw new Violation(`core ${chain} was to end at LSN ${lsn}, and ends at ${last}`);
+    });
+    this.trace(`  cut off behind ${JSON.stringify(where)}`);
+    await this.opened(this.adopt(next), true);
+  }
+
+  /** Everything that is final is archived, unless the disk fails: then the log goes on. */
+  async archive(): Promise<void> {
+    const { disk } = this;
+    const { upkeep } = this.log!;
+    const { archiver, figures } = upkeep;
+    // What failed is tried again after a while.
+    if (figures.failures > 0) this.pass(RETRY_MS);
+    const [failures, failed] = [disk.failures, figures.failures];
+    await this.upkeepOf(upkeep.tick().then(() => archiver!.idle()));
+    await this.look();
+    this.trace(`  ${figures.archived} segments archived, ${figures.archiveBacklog} left`);
+    // Without its cursor, what was archived before a cut is to be archived again, and is no longer the same.
+    if (this.wasCut && figures.lastFailure?.includes("the archive has another")) return;
+    if (disk.failures === failures && (figures.failures > failed || figures.archiveBacklog > 0))
+      throw new Violation(`nothing failed, and ${figures.archiveBacklog} segments are not archived: ${figures.lastFailure}`);
+  }
+
+  /** What any process does by itself, sooner or later. */
+  async due(): Promise<void> {
+    if (this.config.options.archive !== undefined) await this.archive();
+  }
+
+  /** Restores what is up to there; the log that it comes from may be open, or not. */
+  async restore(toLsn: number | number[]): Promise<void> {
+    const last = (core: number): number => (Array.isArray(toLsn) ? (toLsn[core] ?? 0) : toLsn);
+    const entries = (await this.lookAt(DIRECTORY, (log) => this.readAll(log), this.isLocked))!.filter(
+      ({ core, lsn }) => lsn <= last(this.whole.perCore ? core : 0),
+    );
+    for (const entry of entries) if (entry.kind !== "epoch") this.whole.of(this.whole.perCore ? entry.core : 0).judgeOne(entry);
+    await this.restoreAgain((this.restored = { toLsn, entries: namesOf(entries), done: false }));
+  }
+
+  /** All but the last step of a restore: nobody ends it. */
+  async restoreHalf(toLsn: number): Promise<void> {
+    const { storage, ...environment } = this.environment();
+    const remove = (path: string): void => {
+      if (path.endsWith(RESTORING_NAME)) throw new Crashed();
+      storage.remove(path);
+    };
+    await restoreLogOn(DIRECTORY, { out: OUT, toLsn }, { ...environment, storage: { ...storage, remove } }).catch(() => undefined);
+    if (!this.disk.names(OUT).includes(RESTORING_NAME)) throw new Error("the restore has come to its end");
+  }
+
+  private async restoreAgain({ toLsn, entries }: Restored): Promise<void> {
+    const { disk } = this;
+    const { failures } = disk;
+    const { storage, now, randomBytes } = this.environment();
+    let locks = 0;
+    const lock = (): { release(): void } => {
+      locks++;
+      return { release: () => void locks-- };
+    };
+    try {
+      await restoreLogOn(DIRECTORY, { out: OUT, toLsn }, { storage, now, randomBytes, lock, live: this.isLocked });
+    } catch (error) {
+      if (disk.down) throw new Crashed();
+      if (disk.failures === failures) throw new Violation(`nothing failed, and yet nothing is restored: ${(error as Error).stack}`);
+      throw error;
+    } finally {
+      if (locks !== 0) this.violation ??= new Violation("a restore is over and holds its lock");
+    }
+    this.trace(`  restored up to ${JSON.stringify(toLsn)}`);
+    this.restored = { toLsn, entries, done: true };
+    if (this.log !== undefined) await this.look();
+  }
+
+  /** On a copy of the disk, as another process that does not write. */
+  private lookAt<T>(directory: string, look: (log: Log) => Promise<T>, live = false): Promise<T | undefined> {
+    return lookAt(copyOf(this.disk), directory, this.config.options, look, live);
+  }
+
+  /** What was restored is a log of its own, and goes on; log and archive together hold everything that there ever was. */
+  async judgeOthers(): Promise<void> {
+    if (this.restored !== undefined) await this.judgeRestored(this.restored);
+    const names = [...this.disk.files(DIRECTORY).keys()];
+    if (this.config.options.archive !== undefined && names.some((name) => name.endsWith(".wal"))) await this.judgeArchive();
+  }
+
+  private async judgeRestored({ toLsn, entries, done }: Restored): Promise<void> {
+    const compare = async (log: Log): Promise<Entry[]> => {
+      const found = await this.readAll(log);
+      const names = namesOf(found);
+      const at = names.findIndex((name, i) => name !== entries[i]);
+      if (at >= 0 || names.length < entries.length)
+        throw new Violation(`restored is ${names.at(at) ?? "nothing"} where ${entries.at(at) ?? "nothing"} belongs`);
+      const checkpoint = await this.judgeState(log, found);
+      for (const core of this.whole.cores)
+        if (log.core(core).firstLsn > (checkpoint?.positions[core] ?? 0) + 1)
+          throw new Violation(`restored is what begins with LSN ${log.core(core).firstLsn} of core ${core}, and nothing before it`);
+      return found;
+    };
+    const found = await this.lookAt(OUT, compare);
+    if (found === undefined) throw new Violation(`restored was ${JSON.stringify(toLsn)}${done ? "" : " by somebody"}, and there is no log`);
+    const disk = copyOf(this.disk);
+    const judge = async (): Promise<void> => {
+      const { faults } = await verifyLogOn(disk, OUT);
+      if (faults.length > 0) throw new Violation(`verify says of what was restored: ${faults.map(({ message }) => message).join("; ")}`);
+    };
+    await judge();
+    const core = mortalCore(this.config.options, !this.otherCore);
+    const log = await openLogWith(OUT, this.config.options, aside(disk, { core }));
+    const lsn = log.appendSync("on");
+    await log.close();
+    const wanted = (Array.isArray(toLsn) ? toLsn[0]! : toLsn) + 1;
+    if (lsn !== wanted) throw new Violation(`what was restored goes on with LSN ${lsn}, not ${wanted}`);
+    await judge();
+    const count = await lookAt(disk, OUT, this.config.options, (again) => this.readAll(again));
+    if (count?.filter(({ kind }) => kind !== "epoch").length !== entries.length + 1)
+      throw new Violation(`what was restored, ${entries.length} entries, goes on, and then there are ${count?.length}`);
+  }
+
+  private async judgeArchive(): Promise<void> {
+    const disk = copyOf(this.disk);
+    const archive = disk.names(ARCHIVE).length > 0 ? ARCHIVE : undefined;
+    await restoreLogOn(DIRECTORY, { out: OUT, archive }, aside(disk));
+    const { recovery } = this.log!;
+    await lookAt(disk, OUT, this.config.options, async (log) => {
+      for (const { core, lastLsn } of recovery.cores) {
+        const { firstLsn } = log.core(core);
+        if (firstLsn > 1) throw new Violation(`what log and archive hold of core ${core} begins with LSN ${firstLsn}`);
+        const entries = await this.readAll(this.whole.perCore ? log.core(core) : log);
+        inChain(core, () => this.whole.of(core).judge(entries, lastLsn));
+      }
+    });
+  }
+
   private async upkeepOf<T>(promise: Promise<T>): Promise<T> {
     this.upkeep++;
     const answered = (): void => void this.upkeep--;
@@ -279,15 +499,20 @@ export class Machine extends World {
 
   /** The newest that was acknowledged, or a newer one; its state says where it stands, and what follows is replayed. */
   private async judgeCheckpoint(entries: Entry[]): Promise<void> {
-    const log = this.log!;
-    const found = await log.readCheckpoint();
+    const found = await this.judgeState(this.log!, entries);
     if ((found?.number ?? 0) < this.checkpointNumber)
       throw new Violation(`checkpoint ${this.checkpointNumber} was acknowledged, now ${found?.number ?? "none"} is found`);
-    if (found === undefined) return;
+    this.checkpointEnd = found?.endPositions ?? [];
+  }
+
+  private async judgeState(log: Log, entries: Entry[]): Promise<CheckpointInfo | undefined> {
+    const found = await log.readCheckpoint();
+    if (found === undefined) return undefined;
     const pieces: Uint8Array[] = [];
     for await (const bytes of found.stream) pieces.push(bytes);
     const state = Buffer.concat(pieces).toString();
-    if (state !== `everything up to ${found.positions.join()}`) throw new Violation(`checkpoint ${found.number} says: ${state}`);
+    if (state !== `everything up to ${this.placeOf(found.positions)}`)
+      throw new Violation(`checkpoint ${found.number}, at ${this.placeOf(found.positions)}, says: ${state}`);
     const replayed: string[] = [];
     const name = ({ core, lsn }: Entry): string => `${this.whole.perCore ? core : 0}:${lsn}`;
     for await (const entry of log.replay()) replayed.push(name(entry));
@@ -298,6 +523,7 @@ export class Machine extends World {
       throw new Violation(
         `behind checkpoint ${found.number}, at ${found.positions.join()}, ${replayed.join()} is replayed, not ${expected.map(name).join()}`,
       );
+    return found;
   }
 
   async close(): Promise<void> {
@@ -306,7 +532,7 @@ export class Machine extends World {
     await this.driven(log.close());
     await this.look();
     this.proveAll(positions, "close()");
-    this.closed = isSealed(this, this.state.closed) || this.state.closed;
+    this.closed = isSealed(this, this.wasClosed) || this.wasClosed;
     if (this.isLocked) throw new Violation("the log is closed and still holds its lock");
   }
 
@@ -370,8 +596,11 @@ export class Machine extends World {
     return this.whole.of(this.whole.perCore ? this.writer.ownCore : 0);
   }
 
-  private learn(operation: Operation, first: number): void {
-    this.chain.learn(operation, first, this.log!.epoch);
+  private learn(operation: Operation, first: number, { ownCore } = this.writer): void {
+    const core = this.whole.perCore ? ownCore : 0;
+    const given = (this.given[core] ??= []);
+    operation.items.forEach(({ id }, i) => (given[first + i] = id));
+    this.whole.of(core).learn(operation, first, this.log!.epoch);
   }
 
   private begin(...sizes: number[]): Operation {
@@ -403,7 +632,7 @@ export class Machine extends World {
       judged((first) => {
         const last = first + length - 1;
         this.trace(`  ${first} to ${last} of core ${writer.ownCore} acknowledged`);
-        chain.learn(operation, first, this.log!.epoch);
+        this.learn(operation, first, writer);
         if (writer.durableLsn < last) throw new Violation(`LSN ${last} is acknowledged, but durableLsn is ${writer.durableLsn}`);
         chain.prove(last, "append");
       }),
@@ -432,7 +661,7 @@ function judgeFiles(files: Map<string, Uint8Array>): void {
   }
 }
 
-function optionsOf({ frameAlign, cores, spares = 0 }: Settings): Config["options"] {
+function optionsOf({ frameAlign, cores, spares = 0, archive }: Settings): Config["options"] {
   const topology = cores === undefined ? "striped" : "per-core";
   return {
     flusher: "inline",
@@ -445,5 +674,6 @@ function optionsOf({ frameAlign, cores, spares = 0 }: Settings): Config["options
     writerStallMs: 20,
     spareSegments: spares,
     checkpoints: { keep: 1 },
+    archive: archive && { directory: ARCHIVE },
   };
 }

@@ -738,13 +738,6 @@ export const MUTANTS: Mutant[] = [
     why: "entries that are newer than the target are restored",
   },
   {
-    name: "restore-without-the-checkpoint",
-    file: "src/restore-plan.ts",
-    find: "(facts.begin[chain] ?? 0) >= firstLsn - 1,",
-    replace: "true,",
-    why: "a checkpoint is chosen behind which something is missing",
-  },
-  {
     name: "restore-closes-twice",
     file: "src/restore-write.ts",
     find: "    this.file = undefined;\n    file?.close();",
