@@ -372,7 +372,7 @@ class NewSegment {
 const PIECE_BYTES = 1024 * 1024;
 
 /** After a failed fsync the cache may show what the disk does not hold: what is to count from now on is written once more. */
-export function writeAgain(storage: Storage, path: string, { header, endOffset }: ChainSegment): void {
+function writeAgain(storage: Storage, path: string, { header, endOffset }: ChainSegment): void {
   const file = storage.open(path, "write");
   try {
     const piece = new Uint8Array(PIECE_BYTES);

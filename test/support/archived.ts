@@ -5,7 +5,7 @@ import type { SimulatedDisk } from "./simulated-disk.js";
 import { ARCHIVE, type World } from "./world.js";
 
 /** Today the archive is away. */
-export class ArchiveAway extends Error {}
+class ArchiveAway extends Error {}
 
 export class ArchivedByFunction {
   private readonly segments = new Map<string, Uint8Array>();

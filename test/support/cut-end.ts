@@ -118,7 +118,9 @@ function choosePlace(world: World, log: DrivenLog): Place {
   const all = world.coresOf(log).map((core) => {
     const { firstLsn, lastLsn } = log.core(core);
     const least = Math.max(0, firstLsn - 1);
-    const lsn = random.chance(0.5) ? random.between(least, Math.max(least, lastLsn)) : lastLsn - random.below(4);
+    // Everything that is there, anywhere, or near the end.
+    const roll = random.below(8);
+    const lsn = roll === 0 ? least : roll < 4 ? random.between(least, Math.max(least, lastLsn)) : lastLsn - random.below(4);
     return { core, lsn: Math.max(least, lsn) };
   });
   const wanted: (number | undefined)[] = [];

@@ -25,7 +25,7 @@ export function parameters<T>(runs: number): fc.Parameters<T> {
 
 let answers = 0;
 let judgements = 0;
-process.on("exit", () => console.log(`# ${answers} were read, ${judgements} judged`));
+process.on("exit", () => void (answers > 0 && console.log(`# ${answers} were read, ${judgements} judged`)));
 
 /** What a reader may say of bytes that are wrong. */
 const JUDGEMENTS = ["COREWAL_CORRUPT", "COREWAL_UNKNOWN_VERSION", "COREWAL_NOT_A_LOG"];

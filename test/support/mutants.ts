@@ -488,8 +488,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: "damaged-checkpoint-not-passed-over",
     file: "src/checkpoints.ts",
-    find: 'if (codeOf(error) === "COREWAL_UNKNOWN_VERSION") throw error;\n      warn',
-    replace: "throw error;\n      warn",
+    find: 'if (codeOf(error) === "COREWAL_UNKNOWN_VERSION") throw error;\n      const why',
+    replace: "throw error;\n      const why",
     why: "the one before is whole, and is not used",
   },
   {
