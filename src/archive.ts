@@ -44,21 +44,25 @@ export interface ArchiveOwner {
 }
 
 export class Archiver {
-  /** Of each chain the number of the last segment that the archive has. */
-  private readonly cursor: number[];
+  /** Of each chain the number of the last segment that the archive has; undefined as long as that cannot be read. */
+  private cursor: number[] | undefined;
   private pass: Promise<void> | undefined;
   private stopped = false;
   private retry = { pauseMs: 0, atMs: 0 };
 
-  constructor(private readonly owner: ArchiveOwner) {
-    this.cursor = readCursor(owner.storage, owner.directory, owner.logId);
-  }
+  constructor(private readonly owner: ArchiveOwner) {}
 
   /** Begins what is due, and waits for nothing. */
   tick(): void {
     const left = this.retry.atMs - this.owner.chance.now();
     // A clock that was set back must not prolong the pause.
     if (this.stopped || this.pass !== undefined || (left > 0 && left <= this.retry.pauseMs)) return;
+    try {
+      this.readCursor();
+    } catch (error) {
+      this.owner.failed(fromSystem(error, "reading how far the log is archived", this.owner.directory));
+      return this.pause(true);
+    }
     this.count();
     if (this.owner.figures.archiveBacklog > 0) this.pass = this.all().finally(() => (this.pass = undefined));
   }
@@ -73,9 +77,19 @@ export class Archiver {
     this.stopped = true;
   }
 
-  /** Segments of a chain with this number and higher ones must stay. */
+  /** Segments of a chain with this number and higher ones must stay. Throws if that cannot be read. */
   keptFrom(chain: number): number {
-    return (this.cursor[chain] ?? 0) + 1;
+    return (this.readCursor()[chain] ?? 0) + 1;
+  }
+
+  private readCursor(): number[] {
+    return (this.cursor ??= readCursor(this.owner.storage, this.owner.directory, this.owner.logId));
+  }
+
+  /** How long to wait after what has failed, or has not. */
+  private pause(failed: boolean): void {
+    const pauseMs = failed ? Math.min(RETRY_MS_MAX, Math.max(RETRY_MS_MIN, this.retry.pauseMs * 2)) : 0;
+    this.retry = { pauseMs, atMs: this.owner.chance.now() + pauseMs };
   }
 
   private waiting(reader: ChainReader): readonly Known[] {
@@ -99,8 +113,7 @@ export class Archiver {
         this.owner.failed(error);
       }
     }
-    const pauseMs = failed ? Math.min(RETRY_MS_MAX, Math.max(RETRY_MS_MIN, this.retry.pauseMs * 2)) : 0;
-    this.retry = { pauseMs, atMs: this.owner.chance.now() + pauseMs };
+    this.pause(failed);
   }
 
   private async chain(reader: ChainReader): Promise<void> {
@@ -123,7 +136,7 @@ export class Archiver {
   /** The archive has it. False if the log was closed meanwhile: another process may have it by now. */
   private async record(chain: number, number: number): Promise<boolean> {
     const { storage, directory, logId } = this.owner;
-    const cursor = [...this.cursor];
+    const cursor = [...this.readCursor()];
     cursor[chain] = number;
     const path = `${directory}/${CURSOR_NAME}`;
     if (this.stopped) return false;
@@ -137,7 +150,7 @@ export class Archiver {
     if (this.stopped) return false;
     storage.rename(path + NEW_SUFFIX, path);
     storage.syncDirectory(directory);
-    this.cursor[chain] = number;
+    this.cursor = cursor;
     return true;
   }
 
@@ -279,21 +292,21 @@ function encodeCursor(logId: Uint8Array, cursor: number[]): Uint8Array {
 
 const checksumOf = (line: string): string => placedChecksum(0n, 0, Buffer.from(line)).toString(16).padStart(8, "0");
 
-/** Empty if there is none that is whole and of this log: then everything is archived again. */
+/** Empty if there is none that is whole and of this log: then everything is archived again. Throws what the disk says. */
 function readCursor(storage: Storage, directory: string, logId: Uint8Array): number[] {
-  const cursor: number[] = [];
+  const file = openIfThere(storage, `${directory}/${CURSOR_NAME}`);
+  if (file === undefined) return [];
+  let bytes: Buffer;
   try {
-    const file = storage.open(`${directory}/${CURSOR_NAME}`, "read");
-    const bytes = Buffer.alloc(file.size());
+    bytes = Buffer.alloc(file.size());
     readSome(file, bytes, 0);
+  } finally {
     file.close();
-    const [line = "", checksum] = bytes.toString().split("\n");
-    if (checksum !== checksumOf(line)) return [];
-    const { version, log, archived } = JSON.parse(line) as { version: number; log: string; archived: [number, number][] };
-    if (version !== 1 || log !== Buffer.from(logId).toString("hex")) return [];
-    for (const [chain, number] of archived) cursor[chain] = number;
-  } catch {
-    return [];
   }
+  const [line = "", checksum] = bytes.toString().split("\n");
+  if (checksum !== checksumOf(line)) return [];
+  const { version, log, archived } = JSON.parse(line) as { version: number; log: string; archived: [number, number][] };
+  const cursor: number[] = [];
+  if (version === 1 && log === Buffer.from(logId).toString("hex")) for (const [chain, number] of archived) cursor[chain] = number;
   return cursor;
 }

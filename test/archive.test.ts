@@ -205,6 +205,40 @@ test("a cursor that is lost, damaged or another log's means archiving again; wha
   }
 });
 
+test("a cursor that cannot be read for a moment: nothing is archived anew, nothing goes, and it is told", async () => {
+  const directory = freshPath("log");
+  const archive = { directory: freshPath("archive") };
+  const before = await open(directory, { archive });
+  fill(before, 1, 40);
+  await archiveAll(before);
+  const { archived } = before.stats().upkeep;
+  await before.close();
+
+  const storage = new WatchedStorage();
+  let broken = true;
+  storage.before = ({ what, name }) => {
+    if (broken && what === "open" && name === "corewal.archive") throw Object.assign(new Error("EIO: i/o error"), { code: "EIO" });
+  };
+  let nowMs = 1e12;
+  const log = (await openInline(directory, { ...SMALL, archive }, { storage, now: () => (nowMs += 0.001), manual: true })) as OpenLog;
+  fill(log, 40, 60);
+  await archiveAll(log);
+  const { failures, lastFailure } = log.stats().upkeep;
+  assert.is(failures, 1);
+  assert.match(lastFailure!, /EIO/);
+  await refused(log.truncateBefore(40), "COREWAL_IO");
+  assert.is(log.firstLsn, 1);
+  broken = false;
+  nowMs += 1000;
+  await archiveAll(log);
+  assert.is(storage.steps.filter(({ what, name }) => what === "create" && name === `${segmentName(0, 1)}.new`).length, 0);
+  const stats = log.stats().upkeep;
+  assert.is(stats.archived, segments(archive.directory).length - archived);
+  assert.ok(stats.archived > 0);
+  assert.ok((await log.truncateBefore(40)).segments > 0);
+  await log.close();
+});
+
 test("another file under the name of a segment is refused, and says what to do; moved away, the segment is archived", async () => {
   const directory = freshPath("log");
   const archive = freshPath("archive");
