@@ -203,8 +203,8 @@ export const EXHAUSTIVE_MUTANTS: Mutant[] = [
   {
     name: "dropped-before-it-is-archived",
     file: "src/archive.ts",
-    find: "    return (this.cursor[chain] ?? 0) + 1;",
-    replace: "    return (this.cursor[chain] ?? 0) + 2;",
+    find: "    return (this.readCursor()[chain] ?? 0) + 1;",
+    replace: "    return (this.readCursor()[chain] ?? 0) + 2;",
     why: "the segment after the last one that is archived may be dropped as well",
   },
 ];
