@@ -45,6 +45,8 @@ export type ErrorCode =
   | "COREWAL_POISONED"
   /** What was asked for has been dropped from the beginning of the log, or lies outside of what can be restored: the message says what there is. */
   | "COREWAL_OUT_OF_WINDOW"
+  /** The process that writes cut the end off, behind `lsn`, and this reader, in another one, was further: open the log again. */
+  | "COREWAL_READER_CUT"
   /** The process that writes dropped what this reader, in another one, came to next: open the log again. */
   | "COREWAL_READER_LAPPED"
   /** The log was opened with `readOnly`. */

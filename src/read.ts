@@ -115,8 +115,12 @@ export class ChainReader {
     while (this.known.length > 0 && this.known[0]!.header.number < floor) this.known.shift();
   }
 
-  /** Has another process dropped this segment, so that what is wrong with it is no damage? @internal */
-  lapped({ header }: Known): CorewalError | undefined {
+  /** Has another process dropped this segment, or cut it before `nextLsn`, so that what is wrong with it is no damage? @internal */
+  outdated(segment: Known, nextLsn: number): CorewalError | undefined {
+    return this.lapped(segment) ?? this.cutOff(segment.header, nextLsn);
+  }
+
+  private lapped({ header }: Known): CorewalError | undefined {
     const { storage, directory, chain } = this;
     try {
       if (withFile(storage, directory, header, (_, now) => now.salt) === header.salt) return undefined;
@@ -131,6 +135,25 @@ export class ChainReader {
       return undefined;
     }
     return this.dropped(header);
+  }
+
+  /** Goes from the end of the chain, as it is now, back to where it passes this segment. */
+  private cutOff({ number }: SegmentHeader, nextLsn: number): CorewalError | undefined {
+    const { storage, directory, chain } = this;
+    const headerOf = (of: number): SegmentHeader => withFile(storage, directory, { chain, number: of }, (_, header) => header);
+    try {
+      let child = headerOf(segmentNumbers(storage, directory, chain)[0] ?? 0);
+      while (child.parentNumber > number) child = headerOf(child.parentNumber);
+      const lsn = child.provenLsn;
+      if (child.number <= number || !child.cutsParent || lsn >= nextLsn) return undefined;
+      return new CorewalError(
+        "COREWAL_READER_CUT",
+        `the process that writes has cut the log off behind LSN ${lsn}: what was read behind it no longer exists; open the log again`,
+        { file: segmentPath(directory, child), lsn },
+      );
+    } catch {
+      return undefined;
+    }
   }
 
   private dropped(header: SegmentHeader): CorewalError {
@@ -192,11 +215,14 @@ export class ChainReader {
     const parent = this.known.at(-1);
     if (parent !== undefined) {
       if (header.parentNumber !== parent.header.number || header.parentSalt !== parent.header.salt)
-        throw corrupt(
-          `segment ${number} does not continue segment ${parent.header.number}`,
-          segmentPath(this.directory, header),
-          72,
-          header.parentLastLsn + 1,
+        throw (
+          this.cutOff(parent.header, parent.header.parentLastLsn + 1) ??
+          corrupt(
+            `segment ${number} does not continue segment ${parent.header.number}`,
+            segmentPath(this.directory, header),
+            72,
+            header.parentLastLsn + 1,
+          )
         );
       parent.end = header.parentEnd;
     }
@@ -223,7 +249,7 @@ class Cursor {
     try {
       this.file = storage.open(segmentPath(directory, segment.header), "read");
     } catch (error) {
-      throw reader.lapped(segment) ?? error;
+      throw reader.outdated(segment, lsn) ?? error;
     }
     let start: { offset: number; nextLsn: number } | undefined;
     for (const [first, offset] of segment.index) {
@@ -263,7 +289,7 @@ class Cursor {
     }
     if (frame === undefined) {
       if (this.segment.end !== undefined && this.scanner.offset >= this.segment.end) return undefined;
-      throw this.reader.lapped(this.segment) ?? damaged(this.scanner, this.file.path);
+      throw this.reader.outdated(this.segment, this.scanner.nextLsn) ?? damaged(this.scanner, this.file.path);
     }
     const last = this.segment.index.at(-1);
     if (frame.header.lsns > 0 && (last === undefined || frame.offset - last[1] >= INDEX_STRIDE_BYTES))

@@ -117,7 +117,9 @@ export class TailWatch {
     try {
       return withFile(storage, directory, segment.header, (file, header) => {
         if (header.salt !== segment.header.salt)
-          throw reader.lapped(segment) ?? corrupt("another segment has taken the place of the one that was read", file.path, 48);
+          throw (
+            reader.outdated(segment, this.nextLsn) ?? corrupt("another segment has taken the place of the one that was read", file.path, 48)
+          );
         this.scan(file, file.size());
         if (this.offset < header.provenEnd) this.stuck(file);
         // Only now: whatever belongs to this segment was written before the next one got its name.
@@ -149,7 +151,7 @@ export class TailWatch {
     } catch (error) {
       if (codeOf(error) !== "ENOENT") throw error;
       throw (
-        reader.lapped(segment) ??
+        reader.outdated(segment, this.nextLsn) ??
         corrupt("the segment is gone while the log is followed", segmentPath(directory, segment.header), 0, this.nextLsn)
       );
     }
@@ -185,10 +187,9 @@ export class TailWatch {
   private leave(file: StorageFile, next: SegmentHeader): void {
     this.expect(file, next.parentEnd, next.parentLastLsn);
     if (next.provenLsn < this.lastLsn)
-      throw corrupt(
-        `segment ${next.number} goes on behind LSN ${next.provenLsn}, but ${this.lastLsn} was durable`,
-        file.path,
-        next.parentEnd,
+      throw (
+        this.reader.outdated(this.segment, this.lastLsn) ??
+        corrupt(`segment ${next.number} goes on behind LSN ${next.provenLsn}, but ${this.lastLsn} was durable`, file.path, next.parentEnd)
       );
     if (next.provenLsn > this.lastLsn) {
       // It holds copies of what was never promised where it first stood: they count as soon as the name is durable.
@@ -219,7 +220,7 @@ export class TailWatch {
     const scanner = this.scanner(file, file.size());
     try {
       scanner.next();
-      throw damaged(scanner, file.path);
+      throw this.reader.outdated(this.segment, this.nextLsn) ?? damaged(scanner, file.path);
     } finally {
       scanner.close();
     }

@@ -8,7 +8,7 @@ import * as assert from "uvu/assert";
 import { cutLog } from "../src/cut.js";
 import { attachLog, openLog, verifyLog, type Log, type LogOptions, type SegmentStats } from "../src/index.js";
 import { nodeStorage } from "../src/storage/node.js";
-import { endSoon, readAll, refused, textOf, within } from "./support/expect.js";
+import { endSoon, readAll, refused, textOf, until, within } from "./support/expect.js";
 import { holedLog } from "./support/holed-log.js";
 import { freshPath } from "./support/scratch.js";
 
@@ -223,6 +223,43 @@ test("a checkpoint that is being made when the log is cut never is, also where i
   await within(Promise.all([refused(making, "COREWAL_CLOSED"), cut.then(() => go())]));
   assert.is((await (await cut).readCheckpoint())?.number, 1);
   await (await cut).close();
+});
+
+test("who follows in another process is told that what he read is gone, and where; who was not so far reads on", async () => {
+  for (const cut of [398, 390, 250, 0]) {
+    const directory = freshPath("cut");
+    const log = await open(directory);
+    await fill(log, 400);
+    const reader = await open(directory, { readOnly: true });
+    let last = 0;
+    const follow = async (): Promise<void> => {
+      for await (const entry of reader.read({ follow: true })) last = entry.lsn;
+    };
+    const told = refused(follow(), "COREWAL_READER_CUT");
+    await until(() => last === 400, "everything to be read");
+    assert.ok((await log.segments()).length > 3);
+    const next = await log.truncateAfter(cut);
+    assert.is((await told).lsn, cut);
+    await reader.close();
+
+    // One that stands at the cut.
+    const late = await open(directory, { readOnly: true });
+    const seen: number[] = [];
+    const stop = new AbortController();
+    const reading = async (): Promise<void> => {
+      for await (const { lsn } of late.read({ follow: true, signal: stop.signal })) seen.push(lsn);
+    };
+    const stopped = refused(reading(), "COREWAL_ABORTED");
+    await until(() => seen.length === cut, "everything to be read");
+    await next.append("new");
+    const again = await next.truncateAfter(cut + 1);
+    await again.append("newer");
+    await until(() => seen.at(-1) === cut + 2, "what is new to be read");
+    stop.abort();
+    await stopped;
+    await late.close();
+    await again.close();
+  }
 });
 
 test.run();

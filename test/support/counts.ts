@@ -117,6 +117,7 @@ const MUST_HAPPEN: Record<string, readonly string[]> = {
   "cutting, archiving, restoring": [
     "end cut off, striped",
     "end cut off, per-core",
+    "follower in another process was cut off",
     "cut that no checkpoint would have survived",
     "cut that could not read a checkpoint",
     "cut that met a broken disk",

@@ -41,9 +41,12 @@ export async function cutEnd(host: CutHost): Promise<DrivenLog | undefined> {
   if (stopped()) return undefined;
   await upkeep?.beforeCut();
   if (stopped()) return undefined;
-  world.outside = void world.outside?.stop();
   const place = choosePlace(world, log);
   const { where, wanted } = place;
+  if (world.outside !== undefined) {
+    await world.outside.look();
+    world.outside?.cuts.push(wanted[0]!);
+  }
   world.trace(`what is behind ${JSON.stringify(where)} is to be cut off`);
   if (disk.crashAt === Infinity && random.chance(0.3)) disk.crashAt = disk.operations + random.between(1, 60);
   // A cut that was interrupted leaves files to which nothing leads.

@@ -1,7 +1,7 @@
 // Somebody who follows a log all the time, in the simulator: in the process that writes, or in another one that
 // outlives it. What it was shown is judged like any other reading, and must never have to be taken back.
 
-import { codeOf } from "../../src/errors.js";
+import { codeOf, type CorewalError } from "../../src/errors.js";
 import { openLogWith, PUMP } from "../../src/log.js";
 import type { Storage, StorageFile } from "../../src/storage.js";
 import type { Entry, Log } from "../../src/types.js";
@@ -50,6 +50,13 @@ export class Follower {
     if (now === "COREWAL_READER_LAPPED" && this.mayBeLapped) {
       return void world.whole.of(this.core).judge(this.entries, undefined, this.from);
     }
+    if (now === "COREWAL_READER_CUT" && this.cuts.includes(this.cutLsn)) {
+      return void world.whole.of(this.core).judge(
+        this.entries.filter(({ lsn }) => lsn <= this.cutLsn),
+        undefined,
+        this.from,
+      );
+    }
     if (now !== ending) throw new Violation(`a follower should be ${ending ?? "waiting"} and is ${now}: ${(ended as Error)?.stack}`);
     world.whole.of(this.core).judge(this.entries, this.durableLsn, this.from);
   }
@@ -60,6 +67,18 @@ export class Follower {
   /** Something was dropped since it began, and it held nothing. */
   protected get mayBeLapped(): boolean {
     return false;
+  }
+
+  /** Where somebody wanted the log to be cut since it began. */
+  readonly cuts: number[] = [];
+
+  private get cutLsn(): number {
+    return (this.ended as CorewalError).lsn!;
+  }
+
+  /** What it was shown is no longer there. */
+  get isCut(): boolean {
+    return codeOf(this.ended) === "COREWAL_READER_CUT";
   }
 
   /** It has to begin again. */
@@ -145,6 +164,10 @@ export class OutsideFollower extends Follower {
       // The machine went down while it read.
       if (error instanceof Crashed && this.hasEnded) this.leave();
       throw error;
+    }
+    if (this.isCut) {
+      this.world.count("follower in another process was cut off");
+      return this.leave();
     }
     this.world.oracle.prove(this.log.durableLsn, "shown to a follower in another process");
     if (!this.isLapped) return;

@@ -615,7 +615,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: "lapped-is-called-corrupt",
     file: "src/tail-watch.ts",
-    find: 'reader.lapped(segment) ??\n        corrupt("the segment is gone',
+    find: 'reader.outdated(segment, this.nextLsn) ??\n        corrupt("the segment is gone',
     replace: 'corrupt("the segment is gone',
     why: "a follower in another process takes for damage what was dropped; found by this simulator",
   },
@@ -683,6 +683,14 @@ export const MUTANTS: Mutant[] = [
     find: "n > parent.header.number && n < number",
     replace: "n > parent.header.number + 1 && n < number",
     why: "a segment that nothing leads to is left behind",
+  },
+
+  {
+    name: "cut-is-called-corrupt",
+    file: "src/read.ts",
+    find: "this.lapped(segment) ?? this.cutOff(segment.header, nextLsn)",
+    replace: "this.lapped(segment)",
+    why: "who follows in another process, and was further, is told of damage",
   },
 
   // --- the archive ------------------------------------------------------------------------------------
