@@ -144,16 +144,21 @@ export class ChainReader {
     try {
       let child = headerOf(segmentNumbers(storage, directory, chain)[0] ?? 0);
       while (child.parentNumber > number) child = headerOf(child.parentNumber);
-      const lsn = child.provenLsn;
-      if (child.number <= number || !child.cutsParent || lsn >= nextLsn) return undefined;
-      return new CorewalError(
-        "COREWAL_READER_CUT",
-        `the process that writes has cut the log off behind LSN ${lsn}: what was read behind it no longer exists; open the log again`,
-        { file: segmentPath(directory, child), lsn },
-      );
+      // A cut that was known when the segment was opened explains nothing.
+      const isNews = child.number > number && child.cutsParent && !this.known.some(({ header }) => header.salt === child.salt);
+      return isNews && child.provenLsn < nextLsn ? this.wasCut(child) : undefined;
     } catch {
       return undefined;
     }
+  }
+
+  private wasCut(child: SegmentHeader): CorewalError {
+    const { provenLsn: lsn } = child;
+    return new CorewalError(
+      "COREWAL_READER_CUT",
+      `the process that writes has cut the log off behind LSN ${lsn}: what was read behind it no longer exists; open the log again`,
+      { file: segmentPath(this.directory, child), lsn },
+    );
   }
 
   private dropped(header: SegmentHeader): CorewalError {
@@ -224,6 +229,8 @@ export class ChainReader {
             header.parentLastLsn + 1,
           )
         );
+      // Those LSNs are given again: old and new must not be read as one.
+      if (header.cutsParent && header.provenLsn < this.durableLsn()) throw this.wasCut(header);
       parent.end = header.parentEnd;
     }
     this.known.push({ header, end: undefined, index: [] });

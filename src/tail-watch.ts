@@ -187,9 +187,10 @@ export class TailWatch {
   private leave(file: StorageFile, next: SegmentHeader): void {
     this.expect(file, next.parentEnd, next.parentLastLsn);
     if (next.provenLsn < this.lastLsn)
-      throw (
-        this.reader.outdated(this.segment, this.lastLsn) ??
-        corrupt(`segment ${next.number} goes on behind LSN ${next.provenLsn}, but ${this.lastLsn} was durable`, file.path, next.parentEnd)
+      throw corrupt(
+        `segment ${next.number} goes on behind LSN ${next.provenLsn}, but ${this.lastLsn} was durable`,
+        file.path,
+        next.parentEnd,
       );
     if (next.provenLsn > this.lastLsn) {
       // It holds copies of what was never promised where it first stood: they count as soon as the name is durable.

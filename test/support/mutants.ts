@@ -693,6 +693,21 @@ export const MUTANTS: Mutant[] = [
     why: "who follows in another process, and was further, is told of damage",
   },
 
+  {
+    name: "cut-excuses-damage",
+    file: "src/read.ts",
+    find: " && !this.known.some(({ header }) => header.salt === child.salt)",
+    replace: "",
+    why: "in a log that was once cut damage is called a cut; found by this simulator",
+  },
+  {
+    name: "cut-read-as-one",
+    file: "src/read.ts",
+    find: "if (header.cutsParent && header.provenLsn < this.durableLsn()) throw this.wasCut(header);",
+    replace: "",
+    why: "who follows in another process is shown old entries, and behind them new ones with the LSNs that follow",
+  },
+
   // --- the archive ------------------------------------------------------------------------------------
   {
     name: "drop-ignores-the-archive",
