@@ -120,6 +120,9 @@ export function restoreLog(directory: string | URL, options: RestoreOptions): Pr
   return restoreLogOn(directory, options, realEnvironment);
 }
 
+/** Of a log that changes while it is read. */
+const TRIES_MAX = 10;
+
 const NAMES = new Set<string>([
   "out",
   "toLsn",
@@ -171,24 +174,23 @@ export async function restoreLogOn(
   }
 }
 
-/** Who writes the log may drop what is being read: then it is looked at once more. */
+/** Who writes the log may drop what is being read, or cut it off: then it is looked at once more. */
 async function again<T>(storage: Storage, directory: string, mayBeLive: () => boolean, run: () => T | Promise<T>): Promise<T> {
-  for (let attempt = 0; ; attempt++) {
-    const before = beginnings(storage, directory);
+  const now = (): string => attempt("restoring the log", directory, () => namesOf(storage, directory));
+  for (let tries = 1; ; tries++) {
+    const before = now();
     try {
       return await run();
     } catch (error) {
-      if (attempt >= 10 || !mayBeLive() || beginnings(storage, directory) === before)
-        throw fromSystem(error, "restoring the log", directory);
+      if (tries > TRIES_MAX || !mayBeLive() || now() === before) throw fromSystem(error, "restoring the log", directory);
     }
   }
 }
 
-/** The lowest segments, and the checkpoints. */
-function beginnings(storage: Storage, directory: string): string {
-  const names = attempt("restoring the log", directory, () => storage.list(directory)).sort();
-  const lowest = names.filter((name, i) => name.endsWith(".wal") && name.slice(0, 4) !== names[i - 1]?.slice(0, 4));
-  return [...lowest, ...names.filter((name) => name.endsWith(".ckp"))].join(" ");
+/** Segments and checkpoints. */
+function namesOf(storage: Storage, directory: string): string {
+  const names = storage.list(directory).filter((name) => /\.(wal|ckp)$/.test(name));
+  return names.sort().join(" ");
 }
 
 function targetOf({ toLsn, toTimeMs, toEpoch }: RestoreOptions, { topology }: Source): Target {

@@ -1,5 +1,6 @@
 // A new log that holds what another one held up to some point. Real files; interruptions by a storage that throws.
 
+import { randomBytes } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -17,6 +18,7 @@ import {
   type RestoreOptions,
   type RestoreReport,
 } from "../src/index.js";
+import { cutLog } from "../src/cut.js";
 import { readFooter, seal } from "../src/footer.js";
 import { restoreLogOn } from "../src/restore.js";
 import { readSegmentHeader } from "../src/segment.js";
@@ -675,6 +677,25 @@ test("what is dropped while it is read is no damage: it is looked at once more",
   const { cores } = await restoreLogOn(directory, { out }, environment({ storage, live: true }));
   assert.ok(dropped && cores[0]!.firstLsn > 1);
   assert.equal(await contents(out), await contents(later));
+});
+
+test("what is cut off while it is read is no damage either", async () => {
+  const directory = freshPath("source");
+  const log = await open(directory);
+  await fill(log, 1, 400);
+  await log.close();
+  const expected = (await contents(directory)).slice(0, 50);
+  const storage = new WatchedStorage();
+  let opened = 0;
+  storage.before = ({ what, name }) => {
+    // When the segments are read for the second time, for what is in them.
+    if (what !== "open" || !name.startsWith("000-") || name.endsWith(".new") || ++opened !== 12) return;
+    cutLog(nodeStorage, directory, [50], { now: () => Date.now(), randomBytes: (n) => randomBytes(n) });
+  };
+  const out = freshPath("out");
+  await restoreLogOn(directory, { out }, environment({ storage, live: true }));
+  assert.ok(opened > 12);
+  assert.equal(await contents(out), expected);
 });
 
 test("an interrupted restore leaves no log, and the same again works: whatever the step", async () => {
