@@ -43,7 +43,7 @@ export function isLive(storage: Storage, directory: string): boolean {
   return liveness === "held" || liveness === "unknown";
 }
 
-/** Recovers without changing anything; a live log may be rotated meanwhile, then it looks again. */
+/** Recovers without changing anything; a live log may be rotated, dropped from or cut meanwhile, then it looks again. */
 export function recoverForReading(
   storage: Storage,
   directory: string,
@@ -57,7 +57,8 @@ export function recoverForReading(
       before = ends(storage, directory);
       return { found: recoverLog(storage, directory, live ? "live" : "read", neverWrites), live };
     } catch (error) {
-      const moved = codeOf(error) === "COREWAL_CORRUPT" && (mayBeLive() !== live || ends(storage, directory) !== before);
+      const mayBeMoved = ["COREWAL_CORRUPT", "ENOENT"].includes(codeOf(error) ?? "");
+      const moved = mayBeMoved && (mayBeLive() !== live || ends(storage, directory) !== before);
       if (!moved || attempt >= 10) throw fromSystem(error, "reading the log", directory);
     }
   }

@@ -7,7 +7,9 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { cutLog } from "../src/cut.js";
 import { attachLog, openLog, verifyLog, type Log, type LogOptions, type SegmentStats } from "../src/index.js";
+import { openLogWith } from "../src/log.js";
 import { nodeStorage } from "../src/storage/node.js";
+import { environment, WatchedStorage } from "./support/environment.js";
 import { endSoon, readAll, refused, textOf, until, within } from "./support/expect.js";
 import { holedLog } from "./support/holed-log.js";
 import { freshPath } from "./support/scratch.js";
@@ -259,6 +261,26 @@ test("who follows in another process is told that what he read is gone, and wher
     await stopped;
     await late.close();
     await again.close();
+  }
+});
+
+test("whoever opens the log for reading just while it is cut looks again", async () => {
+  const directory = freshPath("cut");
+  const log = await open(directory);
+  await fill(log, 400);
+  await log.close();
+  const chance = { now: () => Date.now(), randomBytes: (n: number) => randomBytes(n) };
+  for (const at of [1, 2, 3]) {
+    const storage = new WatchedStorage();
+    const lsn = 300 - at * 90;
+    let opened = 0;
+    storage.before = ({ what }) => {
+      if (what === "open" && ++opened === at) cutLog(nodeStorage, directory, [lsn], chance);
+    };
+    const reader = await openLogWith(directory, { readOnly: true }, environment({ storage }));
+    assert.ok(opened > at);
+    assert.is((await readAll(reader)).length, lsn);
+    await reader.close();
   }
 });
 
