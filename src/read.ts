@@ -199,12 +199,12 @@ export class ChainReader {
     return this.known.at(-1)!;
   }
 
-  /** The segment after this one, if there is one. @internal */
-  after(segment: Known): Known | undefined {
+  /** The segment after this one, if there is one. It has another `number` than the next if there was a cut. @internal */
+  after(segment: Known, number = segment.header.number + 1): Known | undefined {
     const at = this.known.indexOf(segment);
     // A reading that begins while its segment is being dropped comes too late to hold it.
     if (at < 0) throw this.dropped(segment.header);
-    if (at + 1 >= this.known.length && !this.append(segment.header.number + 1)) return undefined;
+    if (at + 1 >= this.known.length && !this.append(number)) return undefined;
     return this.known[at + 1];
   }
 

@@ -136,7 +136,7 @@ export class TailWatch {
         }
         if (footer.continued !== undefined) {
           // The next one was there before the mark.
-          if (reader.after(segment) !== undefined) return true;
+          if (reader.after(segment, footer.continued.number) !== undefined) return true;
           throw corrupt(
             `segment ${footer.continued.number}, which continues segment ${header.number}, is missing`,
             file.path,

@@ -9,7 +9,7 @@ import { cutLog } from "../src/cut.js";
 import { attachLog, openLog, verifyLog, type Log, type LogOptions, type SegmentStats } from "../src/index.js";
 import { openLogWith } from "../src/log.js";
 import { nodeStorage } from "../src/storage/node.js";
-import { environment, WatchedStorage } from "./support/environment.js";
+import { environment, pump, WatchedStorage } from "./support/environment.js";
 import { endSoon, readAll, refused, textOf, until, within } from "./support/expect.js";
 import { holedLog } from "./support/holed-log.js";
 import { freshPath } from "./support/scratch.js";
@@ -262,6 +262,31 @@ test("who follows in another process is told that what he read is gone, and wher
     await late.close();
     await again.close();
   }
+});
+
+test("a follower that stood before the cut goes on in the segment that continues, whatever its number", async () => {
+  const directory = freshPath("cut");
+  const log = await open(directory);
+  await fill(log, 5);
+  const reader = await openLogWith(directory, { readOnly: true }, environment({ manual: true }));
+  const seen: number[] = [];
+  const reading = (async () => {
+    for await (const { lsn } of reader.read({ follow: true })) seen.push(lsn);
+  })();
+  await until(() => (pump(reader), seen.length === 5), "what was there to be read");
+  // Segments come and go before it looks again.
+  await fill(log, 300);
+  assert.ok((await log.segments()).length > 2);
+  const cut = await log.truncateAfter(20);
+  assert.is(await cut.append("new"), 21);
+  await cut.close();
+  await until(() => (pump(reader), seen.length === 21), "what is new to be read");
+  assert.equal(
+    seen,
+    Array.from({ length: 21 }, (_, i) => i + 1),
+  );
+  await reader.close();
+  await reading;
 });
 
 test("whoever opens the log for reading just while it is cut looks again", async () => {

@@ -5,7 +5,7 @@ import { codeOf, type CorewalError } from "../../src/errors.js";
 import { openLogWith, PUMP } from "../../src/log.js";
 import type { Storage, StorageFile } from "../../src/storage.js";
 import type { Entry, Log } from "../../src/types.js";
-import { Violation } from "./oracle.js";
+import { Violation, voidCount } from "./oracle.js";
 import { NO_FAULTS, type SimulatedDisk } from "./simulated-disk.js";
 import { Crashed, DIRECTORY, settle, type DrivenLog, type World } from "./world.js";
 
@@ -52,7 +52,7 @@ export class Follower {
     }
     if (now === "COREWAL_READER_CUT" && this.cuts.includes(this.cutLsn)) {
       return void world.whole.of(this.core).judge(
-        this.entries.filter(({ lsn }) => lsn <= this.cutLsn),
+        this.entries.filter((entry) => entry.lsn + (entry.kind === "void" ? voidCount(entry) : 1) - 1 <= this.cutLsn),
         undefined,
         this.from,
       );

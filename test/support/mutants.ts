@@ -708,6 +708,14 @@ export const MUTANTS: Mutant[] = [
     why: "who follows in another process is shown old entries, and behind them new ones with the LSNs that follow",
   },
 
+  {
+    name: "cut-leaves-a-gap",
+    file: "src/tail-watch.ts",
+    find: "reader.after(segment, footer.continued.number)",
+    replace: "reader.after(segment)",
+    why: "a follower that stood before the cut waits for a segment that was cut away; found by this simulator",
+  },
+
   // --- the archive ------------------------------------------------------------------------------------
   {
     name: "drop-ignores-the-archive",
