@@ -10,7 +10,7 @@ import type { LogOptions } from "../src/options.js";
 import type { Log } from "../src/types.js";
 import { drive, openInline, pump, systemError, WatchedStorage, type Step } from "./support/environment.js";
 import { endSoon, refused, texts, within } from "./support/expect.js";
-import { mountedAt, unmount } from "./support/mounts.js";
+import { mountedAt, unmountLazily } from "./support/mounts.js";
 import { freshDirectory, freshPath } from "./support/scratch.js";
 
 const SMALL: LogOptions = { ringBytes: 4096, segmentBytes: 16_384 };
@@ -203,7 +203,7 @@ test("invariant 7: a real full disk", async () => {
       assert.is(spawnSync("sh", ["-c", `rm -rf "${at}" && mount -o remount,size=1m "${directory}"`]).status, 0);
     }
   } finally {
-    unmount(directory);
+    unmountLazily(directory);
   }
 });
 

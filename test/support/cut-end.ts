@@ -78,7 +78,8 @@ export async function cutEnd(host: CutHost): Promise<DrivenLog | undefined> {
       whole.allowEnd([]);
       checkpoints.putBack(newest);
       host.closing(false);
-      world.forgive();
+      // A flusher that failed meanwhile is another matter.
+      if (log.stats().state === "open") world.forgive();
       return log;
     }
     if (disk.failures === failures) throw error;
