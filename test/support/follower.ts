@@ -185,7 +185,9 @@ export class OutsideFollower extends Follower {
   }
 
   protected override get mayBeLapped(): boolean {
-    return this.world.oracle.mayBegin > this.from;
+    const { mayBegin } = this.world.oracle;
+    // Segments without entries hold nothing that anybody could want to keep.
+    return mayBegin > this.from || mayBegin >= this.neededLsn;
   }
 
   override stop(): void {
