@@ -708,14 +708,6 @@ export const MUTANTS: Mutant[] = [
     why: "who follows in another process is shown old entries, and behind them new ones with the LSNs that follow",
   },
 
-  {
-    name: "cut-leaves-a-gap",
-    file: "src/tail-watch.ts",
-    find: "reader.after(segment, footer.continued.number)",
-    replace: "reader.after(segment)",
-    why: "a follower that stood before the cut waits for a segment that was cut away; found by this simulator",
-  },
-
   // --- the archive ------------------------------------------------------------------------------------
   {
     name: "drop-ignores-the-archive",
@@ -753,13 +745,6 @@ export const MUTANTS: Mutant[] = [
     find: "    begin(storage, out);\n",
     replace: "",
     why: "what an interrupted restore leaves looks like a log",
-  },
-  {
-    name: "restore-goes-on-with-what-is-there",
-    file: "src/restore.ts",
-    find: "(name.endsWith(NEW_SUFFIX) || (restoring && /\\.(wal|ckp)$/.test(name)))",
-    replace: "name.endsWith(NEW_SUFFIX)",
-    why: "segments of an interrupted restore are part of the next one",
   },
   {
     name: "restore-until-a-later-time",
