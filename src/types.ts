@@ -987,8 +987,8 @@ export interface Log extends Writer {
    * again, with the same options, under a new term: with the log that it resolves with one goes on. Writers in other threads
    * have ended with COREWAL_CLOSED, and attach anew by the new handle; a checkpoint that is being made has, too. Checkpoints
    * that hold something of what is cut are removed; readers in other processes that were behind the cut are told by
-   * COREWAL_READER_CUT. Afterwards those LSNs are given again, with a higher term. In a per-core log chains are cut one after the other:
-   * after a crash in between, call it again.
+   * COREWAL_READER_CUT. Afterwards those LSNs are given again, with a higher term. In a per-core log chains are cut one
+   * after the other: after a crash in between, call it again.
    *
    * @param where the last LSN to keep, 0 for none; in a per-core log core and LSN, or an LSN for each core: those that are not named stay
    * @returns the log, open again

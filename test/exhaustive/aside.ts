@@ -8,10 +8,8 @@ import type { Entry, Log } from "../../src/types.js";
 import { Random } from "../support/random.js";
 import type { SimulatedDisk } from "../support/simulated-disk.js";
 
-/** Where logs are restored to, … */
+/** Where logs are restored to. */
 export const OUT = "/disk/out";
-/** … and where segments are archived. */
-export const ARCHIVE = "/disk/archive";
 /** Later than everything. */
 const NOW_MS = 1_800_000_000_000;
 

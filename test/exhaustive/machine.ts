@@ -7,16 +7,17 @@ import { restoreLogOn } from "../../src/restore.js";
 import { NEW_SUFFIX, RESTORING_NAME } from "../../src/segment.js";
 import type { CheckpointInfo, Entry, Log, Writer } from "../../src/types.js";
 import { verifyLogOn } from "../../src/verify.js";
-import { checkPoisoned, checkStart, isSealed, lastOf } from "../support/checks.js";
+import { checkPoisoned, checkStart, IO_CODES, isSealed, lastOf } from "../support/checks.js";
 import { newCounts } from "../support/counts.js";
+import { judgeCut } from "../support/cut-end.js";
 import { inputOf, makeItem } from "../support/items.js";
 import { mortalCore } from "../support/dead-thread.js";
 import { inChain, LogOracle } from "../support/log-oracle.js";
 import { Violation, type Operation, type Oracle } from "../support/oracle.js";
 import { Random } from "../support/random.js";
 import { SimulatedDisk, type DiskOptions, type Faults } from "../support/simulated-disk.js";
-import { Crashed, DIRECTORY, settle, World, type Config, type DrivenLog } from "../support/world.js";
-import { ARCHIVE, aside, copyOf, lookAt, namesOf, OUT } from "./aside.js";
+import { ARCHIVE, Crashed, DIRECTORY, settle, World, type Config, type DrivenLog } from "../support/world.js";
+import { aside, copyOf, lookAt, namesOf, OUT } from "./aside.js";
 import { FAULT, type Choices } from "./choices.js";
 
 /** What survives a process: the disk and its cache, and what is known of the log. */
@@ -60,8 +61,6 @@ export interface Settings {
 
 /** What a process does. */
 export type Life = (machine: Machine) => Promise<void>;
-
-const IO_CODES = ["COREWAL_IO", "COREWAL_DISK_FULL", "COREWAL_NO_PERMISSION"];
 
 /** More than the first pause of an archive that failed. */
 const RETRY_MS = 300;
@@ -355,11 +354,7 @@ export class Machine extends World {
     this.check();
     await this.quiet();
     if (!this.isLocked) throw new Violation("the log was cut, is open again, and has no lock");
-    if (next.recovery.term <= log.recovery.term) throw new Violation(`the log was cut, and its term is still ${next.recovery.term}`);
-    wanted.forEach((lsn, chain) => {
-      const last = lastOf(next.recovery, chain);
-      if (last !== lsn) throw new Violation(`core ${chain} was to end at LSN ${lsn}, and ends at ${last}`);
-    });
+    judgeCut(log, next, wanted, true);
     this.trace(`  cut off behind ${JSON.stringify(where)}`);
     await this.opened(this.adopt(next), true);
   }

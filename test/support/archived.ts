@@ -4,9 +4,6 @@ import type { SealedSegment } from "../../src/types.js";
 import type { SimulatedDisk } from "./simulated-disk.js";
 import { ARCHIVE, type World } from "./world.js";
 
-/** Today the archive is away. */
-class ArchiveAway extends Error {}
-
 export class ArchivedByFunction {
   private readonly segments = new Map<string, Uint8Array>();
   /** How often it failed. */
@@ -20,7 +17,7 @@ export class ArchivedByFunction {
     if (random.chance(0.2)) {
       this.failures++;
       world.count("archive that was away");
-      throw new ArchiveAway("the archive is away");
+      throw new Error("the archive is away");
     }
     const segment = new Uint8Array(bytes);
     inode.read(segment, 0);

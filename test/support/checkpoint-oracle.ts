@@ -3,6 +3,7 @@
 
 import { codeOf } from "../../src/errors.js";
 import type { CheckpointInfo, Entry, Log, StateWriter } from "../../src/types.js";
+import { lastOf } from "./checks.js";
 import { Violation } from "./oracle.js";
 import { Crashed, type World } from "./world.js";
 
@@ -177,7 +178,7 @@ export class CheckpointOracle {
     if (checkpoint !== undefined) {
       const { applied } = await this.stateOf(checkpoint.number, checkpoint, checkpoint.stream);
       applied.forEach((lsn, core) => {
-        if (lsn > (log.recovery.cores.find((other) => other.core === core)?.lastLsn ?? 0))
+        if (lsn > lastOf(log.recovery, core))
           throw new Violation(`the restored log's checkpoint holds LSN ${lsn} of core ${core}, which is not there`);
       });
     }

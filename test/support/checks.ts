@@ -6,6 +6,9 @@ import type { Log, RecoveryReport, Writer } from "../../src/types.js";
 import { Violation } from "./oracle.js";
 import { Crashed, settle, type World } from "./world.js";
 
+/** What may be said if the disk fails under it. */
+export const IO_CODES = ["COREWAL_IO", "COREWAL_DISK_FULL", "COREWAL_NO_PERMISSION"];
+
 /** Where a chain ended when the log was opened. */
 export const lastOf = ({ cores }: RecoveryReport, core: number): number => cores.find((other) => other.core === core)?.lastLsn ?? 0;
 

@@ -2,7 +2,7 @@
 // Until a log is opened again nobody knows whether it was cut; then the oracle does.
 
 import { codeOf } from "../../src/errors.js";
-import type { Position } from "../../src/types.js";
+import type { Log, Position } from "../../src/types.js";
 import { expectRejection, lastOf } from "./checks.js";
 import { Violation } from "./oracle.js";
 import type { UpkeepSteps } from "./upkeep-steps.js";
@@ -41,8 +41,7 @@ export async function cutEnd(host: CutHost): Promise<DrivenLog | undefined> {
   if (stopped()) return undefined;
   await upkeep?.beforeCut();
   if (stopped()) return undefined;
-  const place = choosePlace(world, log);
-  const { where, wanted } = place;
+  const { where, wanted } = choosePlace(world, log);
   if (world.outside !== undefined) {
     await world.outside.look();
     world.outside?.cuts.push(wanted[0]!);
@@ -95,7 +94,8 @@ export async function cutEnd(host: CutHost): Promise<DrivenLog | undefined> {
   if (disk.down) throw new Crashed();
   if (host.openPromises() > 0) throw new Violation(`the log was cut, but ${host.openPromises()} promises are open`);
   if (!world.isLocked) throw new Violation("the log was cut, is open again, and has no lock");
-  judgeCut(log, next, place, ends);
+  const isCut = wanted.some((lsn, core) => lsn! < ends[core]!);
+  judgeCut(log, next, wanted, isCut);
   const files = segmentFiles(world);
   if (files - next.recovery.segments > stray)
     throw new Violation(`the log was cut and has ${next.recovery.segments} segments; there are ${files} files, ${stray} too many before`);
@@ -104,13 +104,12 @@ export async function cutEnd(host: CutHost): Promise<DrivenLog | undefined> {
   return next;
 }
 
-/** `ends`: where the chains ended before. */
-function judgeCut(log: DrivenLog, next: DrivenLog, { wanted }: Place, ends: number[]): void {
-  const { recovery } = next;
-  const isCut = wanted.some((lsn, core) => lsn! < ends[core]!);
+/** The log that takes the other one's place ends where it was `wanted`; if anything `isCut`, under another term. */
+export function judgeCut(log: Log, { recovery }: Log, wanted: Place["wanted"], isCut: boolean): void {
   if (isCut && recovery.term <= log.recovery.term) throw new Violation(`the log was cut, and its term is still ${recovery.term}`);
   wanted.forEach((lsn, core) => {
-    if (lastOf(recovery, core) !== lsn) throw new Violation(`core ${core} was to end at LSN ${lsn}, and ends at ${lastOf(recovery, core)}`);
+    const last = lastOf(recovery, core);
+    if (last !== lsn) throw new Violation(`core ${core} was to end at LSN ${lsn}, and ends at ${last}`);
   });
 }
 

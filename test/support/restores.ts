@@ -7,14 +7,13 @@ import { openLogWith, type Environment } from "../../src/log.js";
 import { restoreLogOn, type RestoreOptions, type RestoreReport } from "../../src/restore.js";
 import type { Entry, Log } from "../../src/types.js";
 import { verifyLogOn } from "../../src/verify.js";
-import { lastOf } from "./checks.js";
+import { IO_CODES, lastOf } from "./checks.js";
 import { Violation, voidCount } from "./oracle.js";
 import { Random } from "./random.js";
 import { NO_FAULTS } from "./simulated-disk.js";
 import { ARCHIVE, Crashed, DIRECTORY, type DrivenLog, type World } from "./world.js";
 
 const OUT = "/disk/restored";
-const IO_CODES = ["COREWAL_IO", "COREWAL_DISK_FULL", "COREWAL_NO_PERMISSION"];
 
 type Target = Pick<RestoreOptions, "toLsn" | "toTimeMs" | "toEpoch">;
 

@@ -7,7 +7,7 @@ import { codeOf } from "../../src/errors.js";
 import type { LogOptions } from "../../src/options.js";
 import { NEW_SUFFIX } from "../../src/segment.js";
 import type { StateWriter } from "../../src/types.js";
-import { checkStart, isSealed, lastOf } from "./checks.js";
+import { checkStart, IO_CODES, isSealed, lastOf } from "./checks.js";
 import { countKind, type Counts } from "./counts.js";
 import { checkDamage } from "./damage.js";
 import { OutsideFollower } from "./follower.js";
@@ -16,8 +16,6 @@ import { Random } from "./random.js";
 import { Session } from "./session.js";
 import { ARCHIVE, Crashed, DIRECTORY, settle, World, type DrivenLog } from "./world.js";
 
-/** What an open may say if the disk fails under it. */
-const IO_CODES = ["COREWAL_IO", "COREWAL_DISK_FULL", "COREWAL_NO_PERMISSION"];
 const YEAR_MS = 365 * 86_400_000;
 const FAULTY_ATTEMPTS_MAX = 4;
 

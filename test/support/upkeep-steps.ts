@@ -5,6 +5,7 @@ import { checkpointName } from "../../src/checkpoint-file.js";
 import { codeOf } from "../../src/errors.js";
 import { openLogWith } from "../../src/log.js";
 import type { CheckpointInfo, CheckpointState, Entry } from "../../src/types.js";
+import { IO_CODES } from "./checks.js";
 import { whatIsFound, type State } from "./checkpoint-oracle.js";
 import { OutsideFollower, type Follower } from "./follower.js";
 import { inChain } from "./log-oracle.js";
@@ -13,7 +14,6 @@ import { Random } from "./random.js";
 import { NO_FAULTS } from "./simulated-disk.js";
 import { DIRECTORY, settle, type DrivenLog, type World } from "./world.js";
 
-const IO_CODES = ["COREWAL_IO", "COREWAL_DISK_FULL", "COREWAL_NO_PERMISSION"];
 /** More than one block of a checkpoint holds. */
 const LARGE_BYTES = 70_000;
 
