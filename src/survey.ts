@@ -191,6 +191,8 @@ function surveyChain(storage: Storage, { directory, topology }: LogSurvey, chain
   const mark = continuedOf(storage, candidates[0]!);
   result.highest = Math.max(result.highest, ...candidates.flatMap((c) => [c.named, numberOf(c)]), mark?.number ?? 0);
 
+  /** Who writes has begun it, or more, since the directory was read: there, but not looked at. */
+  const isNew = (number: number): boolean => !names.includes(number) && segmentNumbers(storage, directory, chain).includes(number);
   const take = (fits: (c: Candidate) => boolean): Candidate | undefined => {
     const at = candidates.findIndex(fits);
     return at < 0 ? undefined : candidates.splice(at, 1)[0];
@@ -232,7 +234,8 @@ function surveyChain(storage: Storage, { directory, topology }: LogSurvey, chain
     return { number, path, content: undefined, header: undefined, knowsParent: false, fault };
   };
 
-  let link: Link | undefined = mark === undefined ? linkOf(candidates.shift()!) : missing(mark.number, mark.number - 1);
+  let link: Link | undefined =
+    mark === undefined || isNew(mark.number) ? linkOf(candidates.shift()!) : missing(mark.number, mark.number - 1);
   for (; link !== undefined; link = parentOf(link)) result.links.unshift(link);
   return result;
 }

@@ -7,7 +7,6 @@ import { codeOf, fromSystem, type CorewalError } from "./errors.js";
 import { isLive, recoverForReading, requireLog } from "./read-only.js";
 import { rangeIn } from "./rebuild.js";
 import type { RecoveredLog } from "./recover.js";
-import { chainNumbers, segmentNumbers } from "./recover-chain.js";
 import { LogSalvage, type Live, type Salvage } from "./salvage.js";
 import type { Storage } from "./storage.js";
 import { nodeStorage } from "./storage/node.js";
@@ -88,7 +87,7 @@ export interface VerifyReport {
  */
 export interface VerifyOptions {
   /**
-   * Called before each segment is read.
+   * Called before each segment is read; begins again when faults are looked at a second time, since somebody has written meanwhile.
    *
    * @param done segments that were read before
    * @param total segments that there are
@@ -150,19 +149,34 @@ export function inspect(
     const tail = recovered?.chains.find((found) => found.chain === chain)?.segments.at(-1);
     return tail === undefined ? "unknown" : { number: tail.header.number, end: tail.endOffset };
   };
-  const files = (): number =>
-    chainNumbers(storage, directory).reduce((sum, chain) => sum + segmentNumbers(storage, directory, chain).length, 0);
-  for (let attempt = 0; ; attempt++) {
-    const salvage = new LogSalvage(storage, directory, live ? promised : undefined);
-    // He may have begun a segment meanwhile: the mark of the one before would call it missing.
-    const moved = live && files() !== salvage.found.files.length;
-    if (!moved || attempt >= 10) return { salvage, live, recovered, refusal };
-  }
+  return { salvage: new LogSalvage(storage, directory, live ? promised : undefined), live, recovered, refusal };
 }
 
+/** Names of the files, and whether somebody may be writing them: as long as this stays, nobody has done anything to the log. */
+const stateOf = (storage: Storage, directory: string): string => `${isLive(storage, directory)} ${storage.list(directory).sort().join()}`;
+
+const same = (a: Fault[], b: Fault[]): boolean => JSON.stringify(a) === JSON.stringify(b);
+
 /** @internal */
-export async function verifyLogOn(storage: Storage, directory: string | URL, { onProgress }: VerifyOptions = {}): Promise<VerifyReport> {
+export async function verifyLogOn(storage: Storage, directory: string | URL, options: VerifyOptions = {}): Promise<VerifyReport> {
   const path = directoryPath(directory);
+  requireLog(storage, path);
+  let before = stateOf(storage, path);
+  let report = look(storage, path, options);
+  // Somebody who opens, drops, cuts or closes meanwhile can look like damage: what is damaged is so at the second look as well.
+  for (let attempt = 0; !report.ok && attempt < 10; attempt++) {
+    const after = stateOf(storage, path);
+    if (after === before) break;
+    before = after;
+    const again = look(storage, path, options);
+    const confirmed = same(again.faults, report.faults);
+    report = again;
+    if (confirmed) break;
+  }
+  return report;
+}
+
+function look(storage: Storage, path: string, { onProgress }: VerifyOptions): VerifyReport {
   const { salvage, live, recovered, refusal } = inspect(storage, path);
   const report: VerifyReport = {
     ok: true,

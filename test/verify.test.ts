@@ -5,14 +5,17 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openLog, verifyLog } from "../src/index.js";
+import { firstFrameOffset } from "../src/segment.js";
 import { verifyLogOn } from "../src/verify.js";
 import { Damage, TABLE } from "./support/damaged-logs.js";
 import { appendEach, DIRECTORY, Fixed } from "./support/fixed-log.js";
-import { refused } from "./support/expect.js";
+import { refused, within } from "./support/expect.js";
 import { forge, FuzzLog } from "./support/fuzz-logs.js";
 import type { Files } from "./support/golden-cases.js";
 import { readLog } from "./support/independent-reader.js";
 import { freshPath } from "./support/scratch.js";
+import { message, startThread } from "./support/script.js";
+import type { CountingTask } from "./workers/counting-writer.js";
 
 test("a segment that is missing is the only fault: its neighbours are judged by themselves", async () => {
   const directory = freshPath("gap");
@@ -86,6 +89,51 @@ test("a log that begins segment after segment while it is verified is sound", as
   }
   assert.ok(segments > 30, `${segments} segments`);
   await log.close();
+});
+
+test("a log of many segments, of which others are begun while its directory is gone through, is sound", async () => {
+  const directory = freshPath("many");
+  const log = await openLog(directory, { segmentBytes: 16384, ringBytes: 4096, durability: "async", flushIntervalMs: 1 });
+  // To go through so many takes longer than to fill one.
+  for (let n = 0; n < 8 * 400; n++) await log.append("x".repeat(1900));
+  const task: CountingTask = { handle: log.handle, id: 1, acknowledged: new SharedArrayBuffer(4), tellAt: 1, way: "write" };
+  const worker = startThread("counting-writer", task);
+  await within(message(worker));
+  const before = log.stats().segment.number;
+  try {
+    for (let i = 0; i < 5; i++) assert.equal((await verifyLog(directory)).faults, [], `round ${i}`);
+    assert.ok(log.stats().segment.number > before + 5, `segment ${before}, then ${log.stats().segment.number}`);
+  } finally {
+    await worker.terminate();
+    await log.close();
+  }
+});
+
+test("what looks damaged while somebody changes the log is a fault if it does so at a second look as well", async () => {
+  const fixed = new Fixed();
+  const log = await fixed.open();
+  await appendEach(fixed, log, ["one", "two"]);
+  await log.close();
+  const name = [...fixed.files.keys()][0]!;
+  for (const [passes, moves, looks] of [
+    [true, true, 2],
+    [false, true, 2],
+    [false, false, 1],
+  ]) {
+    const { storage } = new Fixed(fixed.files);
+    const file = storage.open(`${DIRECTORY}/${name}`);
+    const frame = new Uint8Array(64);
+    file.read(frame, firstFrameOffset(64));
+    let seen = 0;
+    const { ok } = await verifyLogOn(storage, DIRECTORY, {
+      onProgress: () => {
+        seen++;
+        file.write(seen === 1 || !passes ? new Uint8Array(64) : frame, firstFrameOffset(64));
+        if (moves) storage.create(`${DIRECTORY}/corewal.lock.000000000${seen}`).close();
+      },
+    });
+    assert.equal([ok, seen], [passes, looks]);
+  }
 });
 
 test("every fault is named: several in one segment that was never sealed, and in several segments", async () => {
