@@ -182,27 +182,31 @@ export function placeFrame(
   return end;
 }
 
-/** Frames keep their entries, LSNs, term and time; only what binds them to salt and place is made anew. */
-function copyFrames(
+/**
+ * Writes what is copied of the parent as the first frames of a segment; returns where the next one goes. Frames keep their
+ * entries, LSNs, term and time; only what binds them to salt and place is made anew.
+ */
+export function copyFrames(
   storage: Storage,
   directory: string,
   parent: ChainSegment,
   copy: CopyPlan,
   to: StorageFile,
-  header: SegmentHeader,
+  segment: Pick<SegmentHeader, "salt" | "frameAlign">,
   summary: SegmentSummary,
-): void {
+): number {
   const from = storage.open(segmentPath(directory, parent.header), "read");
-  const scanner = new SegmentScanner(from, parent.header, copy.end, { offset: parent.endOffset, nextLsn: header.parentLastLsn + 1 });
+  const scanner = new SegmentScanner(from, parent.header, copy.end, { offset: parent.endOffset, nextLsn: parent.summary.lastLsn + 1 });
   try {
-    let offset = firstFrameOffset(header.frameAlign);
+    let offset = firstFrameOffset(segment.frameAlign);
     for (const expected of copy.frames) {
       let frame = scanner.next();
       while (frame?.header.entries === 0) frame = scanner.next();
       if (frame === undefined || frame.header.bytes !== expected.bytes) throw new Error(`${from.path} changed while it was copied`);
       addFrame(summary, { ...scanner.facts(frame), offset });
-      offset = placeFrame(to, header, scanner.window, frame.at, frame.header, offset);
+      offset = placeFrame(to, segment, scanner.window, frame.at, frame.header, offset);
     }
+    return offset;
   } finally {
     scanner.close();
     from.close();

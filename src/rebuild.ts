@@ -1,9 +1,10 @@
 // The bad day: a log that is damaged becomes one that opens again, at a price that the caller has chosen and is told.
 //
 //   1. Everything is read (salvage.ts). A chain is sound up to its first fault.
-//   2. What is to be kept behind it is written into one new segment, beside a record of what is lost. fsync.
+//   2. What is to be kept behind it, and what stands before it and may be in the cache only, is written into one new
+//      segment, beside a record of what is lost. fsync.
 //   3. Rename to a number above every other: the commit point. The new segment continues the sound part, which it cuts
-//      off where the first fault was; what stood behind is no longer part of the log.
+//      off where it is no longer proven; what stood behind is no longer part of the log.
 //   4. The sound part is sealed there. Files that are no longer part of the log get names that nothing looks at.
 //
 // A crash before 3 leaves the damaged chain as it was, one after it a chain that is mended. Nothing is deleted: of a
@@ -14,7 +15,7 @@
 // same repair ends it. Of a chain without any segment nobody knows how far it went: it gets an empty one that says so.
 
 import { FRAME_HEADER_BYTES, KIND_LOST, KIND_VOID, WINDOW } from "../assembly/layout.js";
-import { commitSegment, linkTo, placeFrame, segmentPath, type ChainSegment } from "./chain.js";
+import { commitSegment, copyFrames, linkTo, placeFrame, segmentPath, type ChainSegment, type CopyPlan } from "./chain.js";
 import { borrowWindow, entrySeed, returnWindow, type Core } from "./core.js";
 import { encodeLost, headersChecksum } from "./entry.js";
 import { CorewalError } from "./errors.js";
@@ -139,6 +140,8 @@ export function rebuild(
     };
     if (dryRun) return report;
     for (const { from, to } of copied) copyFile(storage, from, to);
+    // Before it can be: a crash behind the commit point has the segment sealed where it is cut.
+    if (copied.length > 0) storage.syncDirectory(directory);
     for (const { next } of all) next?.commit({ ...facts, term: facts.term + (endKnown ? 1 : TERMS_UNKNOWN) });
     for (const { from, to } of moved) storage.rename(from, to);
     if (moved.length > 0) storage.syncDirectory(directory);
@@ -201,8 +204,10 @@ class ChainRepair {
       this.faults.push(finding.fault);
       if (this.damaged) return;
       this.damaged = true;
-      this.soundLsn = chain.sound?.summary.lastLsn ?? chain.droppedLsn;
-      if (hands !== undefined && this.known) this.next = new NewSegment(hands.storage, log, chain, chain.sound, policy, hands.chance);
+      this.soundLsn = chain.soundLsn;
+      if (hands === undefined || !this.known) return;
+      this.next = new NewSegment(hands.storage, log, chain, chain.sound, policy, hands.chance);
+      if (chain.unproven !== undefined) this.next.copy(chain.unproven);
     } else if (finding.is === "lost") {
       this.endKnown &&= finding.last !== undefined;
       if (policy === "skip") this.lose(finding.first, finding.last);
@@ -268,13 +273,20 @@ class NewSegment {
     const headers = [...log.chains.flatMap(headersOf), ...headersOf(salvage)];
     this.logId = headers.at(-1)?.logId ?? (log.found.logId ??= chance.randomBytes(16));
     this.origin = headers.at(-1)?.origin;
-    this.shape = headers.findLast((h) => h.segmentBytes > 0) ?? { frameAlign: 64, segmentBytes: 64 * 1024 * 1024 };
+    const { frameAlign, segmentBytes } = headers.findLast((h) => h.segmentBytes > 0) ?? { frameAlign: 64, segmentBytes: 64 * 1024 * 1024 };
+    this.shape = { frameAlign, segmentBytes };
     this.salt = randomSalt(chance);
     this.offset = firstFrameOffset(this.shape.frameAlign);
     this.summary = emptySummary((parent?.summary.lastLsn ?? salvage.droppedLsn) + 1);
     this.number = salvage.found.highest + 1;
     this.path = segmentPath(log.found.directory, { chain: salvage.found.chain, number: this.number });
     this.file = storage.create(this.path + NEW_SUFFIX);
+  }
+
+  /** Frames of the parent behind its end. */
+  copy(plan: CopyPlan): void {
+    const { storage, log, parent, file, salt, shape, summary } = this;
+    this.offset = copyFrames(storage, log.found.directory, parent!, plan, file, { salt, ...shape }, summary);
   }
 
   /** A frame whose entries stand behind the place for its header at `at`; `facts` as they were elsewhere. */
@@ -352,7 +364,6 @@ class NewSegment {
     if (topology === "striped" || (salvage.closed && parent !== undefined)) seal(file, header, offset, summary);
     else file.sync();
     file.close();
-    if (parent !== undefined) writeAgain(storage, segmentPath(directory, parent.header), parent);
     commitSegment(storage, directory, header, parent);
   }
 
@@ -370,22 +381,6 @@ class NewSegment {
 // --- files --------------------------------------------------------------------------------------------
 
 const PIECE_BYTES = 1024 * 1024;
-
-/** After a failed fsync the cache may show what the disk does not hold: what is to count from now on is written once more. */
-function writeAgain(storage: Storage, path: string, { header, endOffset }: ChainSegment): void {
-  const file = storage.open(path, "write");
-  try {
-    const piece = new Uint8Array(PIECE_BYTES);
-    // The file may end within the padding of its last frame.
-    for (let at = firstFrameOffset(header.frameAlign), bytes = 1; at < endOffset && bytes > 0; at += bytes) {
-      bytes = readSome(file, piece.subarray(0, Math.min(piece.length, endOffset - at)), at);
-      writeAll(file, piece.subarray(0, bytes), at);
-    }
-    file.sync();
-  } finally {
-    file.close();
-  }
-}
 
 /** What can be read of it; the rest is zeros. */
 function copyFile(storage: Storage, from: string, to: string): void {

@@ -14,7 +14,8 @@ import { SegmentScanner, type StopReason } from "./scan.js";
 import { readFooter, type Footer } from "./footer.js";
 import { codeOf } from "./errors.js";
 import { mergeMarks, NO_MARKS, type Marks } from "./marks.js";
-import { addFrame, corrupt, emptySummary, parseSegmentName, readSegmentHeader, type FrameFacts, type SegmentHeader } from "./segment.js";
+import { Proven } from "./proven.js";
+import { addFrame, corrupt, emptySummary, parseSegmentName, readSegmentHeader, type SegmentHeader } from "./segment.js";
 import type { Storage, StorageFile } from "./storage.js";
 import type { RecoveryReport } from "./types.js";
 
@@ -295,45 +296,22 @@ function readTail(
     return { segment: { header, endOffset: sealed.endOffset, summary: sealed, footer: sealed }, copy: undefined };
   }
 
-  const summary = emptySummary(header.parentLastLsn + 1);
+  const proven = new Proven(header, header.parentLastLsn + 1);
+  const { summary } = proven;
   const scanner = new SegmentScanner(file, header, file.size());
   try {
-    let promise = header.provenLsn;
-    // The header was durable before the file got its name.
-    let epoch = header.epoch;
-    let promisedEpoch = header.epoch;
-    /** Frames that no promise covers yet; `summary` and `provenEnd` cover the others. */
-    let open: { bytes: number; end: number; facts: FrameFacts; opensEpoch: boolean }[] = [];
-    let provenEnd = scanner.offset;
     let evidence: ReturnType<SegmentScanner["evidence"]>;
     let verdict: ReturnType<typeof judge>;
     for (let lookedAt = -1; ; lookedAt = scanner.offset) {
-      for (let frame = scanner.next(); frame !== undefined; frame = scanner.next()) {
-        promise = Math.max(promise, frame.header.durableLsn);
-        promisedEpoch = Math.max(promisedEpoch, frame.header.durableEpoch);
-        const facts = scanner.facts(frame);
-        open.push({ bytes: frame.header.bytes, end: frame.end, facts, opensEpoch: facts.entries > 0 && facts.epoch > epoch });
-        epoch = Math.max(epoch, facts.epoch);
-        // An empty frame was not fsynced for its own sake: only a later frame with entries proves it. Of one whose entries
-        // take no LSN only the epoch can be promised, if it is the first of that: any other is copied like what is not
-        // proven, which does no harm, unless something behind it is.
-        const proven = open.findLastIndex(
-          ({ end, facts: f, opensEpoch }) =>
-            end <= header.provenEnd || ((f.lsns > 0 || opensEpoch) && f.firstLsn + f.lsns - 1 <= promise && f.epoch <= promisedEpoch),
-        );
-        for (const { end, facts } of open.splice(0, proven + 1)) {
-          addFrame(summary, facts);
-          provenEnd = end;
-        }
-      }
+      for (let frame = scanner.next(); frame !== undefined; frame = scanner.next()) proven.add(frame, scanner.facts(frame));
       evidence = scanner.evidence();
       verdict = judge({
         sealed: evidence.footer !== undefined,
         continued: evidence.footer?.continued !== undefined,
         expectedLsn: scanner.nextLsn,
-        promise: Math.max(promise, evidence.promise),
-        epoch,
-        promisedEpoch: Math.max(promisedEpoch, evidence.promisedEpoch),
+        promise: Math.max(proven.promise, evidence.promise),
+        epoch: proven.epoch,
+        promisedEpoch: Math.max(proven.promisedEpoch, evidence.promisedEpoch),
         provenEnd: header.provenEnd,
         validEnd: scanner.offset,
       });
@@ -355,23 +333,24 @@ function readTail(
       return { segment: { header, endOffset: validEnd, summary: evidence.footer!, footer: evidence.footer }, copy: undefined };
     }
     found.clean = false;
-    const segment: ChainSegment = { header, endOffset: provenEnd, summary, footer: undefined };
+    const segment: ChainSegment = { header, endOffset: proven.end, summary, footer: undefined };
     if (mode === "live") return { segment, copy: undefined };
     if (evidence.usedTo > validEnd) found.torn = { file: file.path, offset: validEnd, bytes: evidence.usedTo - validEnd };
-    open = open.filter(({ facts }) => facts.entries > 0);
-    if (open.length === 0) return { segment, copy: undefined };
-    for (const { facts } of open) absorb(found, facts.term, facts.epoch, facts.timeNs, facts.marks);
+    const open = proven.unproven.map(({ facts }) => facts);
+    const copy = proven.copyPlan(validEnd);
+    if (copy === undefined) return { segment, copy };
+    for (const facts of open) absorb(found, facts.term, facts.epoch, facts.timeNs, facts.marks);
     found.copied = {
       frames: open.length,
-      entries: open.reduce((sum, f) => sum + f.facts.userEntries, 0),
-      bytes: open.reduce((sum, f) => sum + f.bytes, 0),
-      firstLsn: open[0]!.facts.firstLsn,
+      entries: open.reduce((sum, { userEntries }) => sum + userEntries, 0),
+      bytes: copy.frames.reduce((sum, { bytes }) => sum + bytes, 0),
+      firstLsn: open[0]!.firstLsn,
       lastLsn: scanner.nextLsn - 1,
     };
-    if (mode === "write") return { segment, copy: { end: validEnd, frames: open.map((f) => ({ bytes: f.bytes, lsns: f.facts.lsns })) } };
+    if (mode === "write") return { segment, copy };
     // Whoever reads without writing must not show what might be in the page cache only.
     file.sync();
-    for (const { facts } of open) addFrame(summary, facts);
+    for (const facts of open) addFrame(summary, facts);
     segment.endOffset = validEnd;
     return { segment, copy: undefined };
   } finally {

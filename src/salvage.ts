@@ -23,9 +23,10 @@ import { borrowWindow, entrySeed, returnWindow, type Core } from "./core.js";
 import { bodyBytesOf, lsnsOf } from "./entry.js";
 import { codeOf } from "./errors.js";
 import { alignUp, decodeFrameHeader, type FrameHeader } from "./frame.js";
-import { segmentPath, type ChainSegment } from "./chain.js";
+import { segmentPath, type ChainSegment, type CopyPlan } from "./chain.js";
 import { mergeMarks, NO_MARKS, sameMarks, type Marks } from "./marks.js";
 import { endsFor, segmentNumbers, WHAT } from "./recover-chain.js";
+import { Proven } from "./proven.js";
 import { frameFacts, SegmentScanner, type ScannedFrame } from "./scan.js";
 import { readFooter, type Footer } from "./footer.js";
 import { addFrame, emptySummary, firstFrameOffset, type FrameFacts, type SegmentHeader, type SegmentSummary } from "./segment.js";
@@ -123,8 +124,10 @@ export class Salvage {
   closed = false;
   /** Bytes behind the end of the chain that were never promised. */
   torn: { file: string; offset: number; bytes: number } | undefined;
-  /** The last segment, and how much of it, before the first fault; undefined: not even the first one is as it was. */
+  /** The last segment, and how much of it is surely on the disk, before the first fault; undefined: not even the first one is as it was. */
   sound: ChainSegment | undefined;
+  /** Whole frames behind that and before the fault, of which nobody says that they are. */
+  unproven: CopyPlan | undefined;
   /** No fault was met. */
   intact = true;
   /** Last LSN of what was dropped from the beginning; 0: nothing was. */
@@ -139,6 +142,12 @@ export class Salvage {
   ) {
     const first = found.links[0];
     this.droppedLsn = first?.knowsParent === true && found.floor > 0 ? first.header!.parentLastLsn : 0;
+  }
+
+  /** Last LSN before the first fault. */
+  get soundLsn(): number {
+    const { sound, unproven, droppedLsn } = this;
+    return (sound?.summary.lastLsn ?? droppedLsn) + (unproven?.frames.reduce((sum, { lsns }) => sum + lsns, 0) ?? 0);
   }
 
   /** One time only. */
@@ -208,6 +217,8 @@ export class Salvage {
       offset: firstFrameOffset(header.frameAlign),
       nextLsn: this.due,
     });
+    /** What is sealed or continued was fsynced before that. */
+    const proven = end === undefined ? new Proven(header, this.due) : undefined;
     let promise = header.provenLsn;
     let promisedEpoch = header.epoch;
     /** Of this one and those before it everything promised was met, or is a fault that was named. */
@@ -219,7 +230,13 @@ export class Salvage {
     /** Of the last whole frame: what a broken header most likely said. */
     let before = { term: header.term, epoch: header.epoch, timeNs: header.createdNs };
     const soFar = (): void => {
-      if (this.intact) this.sound = { header, endOffset: scanner.offset, summary, footer: undefined };
+      if (!this.intact) return;
+      this.sound = { header, endOffset: scanner.offset, summary, footer: undefined };
+      this.unproven = undefined;
+      if (proven === undefined || footer !== undefined) return;
+      proven.promised(evidence?.promise ?? 0, evidence?.promisedEpoch ?? 0);
+      this.unproven = proven.copyPlan(scanner.offset);
+      if (this.unproven !== undefined) Object.assign(this.sound, { endOffset: proven.end, summary: proven.summary });
     };
     const fault = (kind: Fault["kind"], message: string, cause?: unknown, offset = scanner.offset): Finding => {
       soFar();
@@ -234,7 +251,10 @@ export class Salvage {
           epoch = Math.max(epoch, frame.header.epoch);
           before = frame.header;
           const facts = scanner.facts(frame);
-          if (whole) addFrame(summary, facts);
+          if (whole) {
+            addFrame(summary, facts);
+            proven?.add(frame, facts);
+          }
           this.saw(frame.header, facts.marks);
           yield { is: "frame", scanner, frame, facts };
           this.due = scanner.nextLsn;

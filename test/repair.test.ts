@@ -4,6 +4,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { codeOf } from "../src/errors.js";
+import { ABANDON, openLogWith } from "../src/log.js";
+import type { LogOptions } from "../src/options.js";
 import type { RepairPolicy } from "../src/rebuild.js";
 import { repairLogOn } from "../src/repair.js";
 import type { Storage } from "../src/storage.js";
@@ -11,14 +13,14 @@ import { verifyLogOn } from "../src/verify.js";
 import { damageCases } from "./support/damage-cases.js";
 import { LOGS } from "./support/damage-logs.js";
 import { Damage, killed, name, TABLE } from "./support/damaged-logs.js";
-import { DIRECTORY, drive, Fixed, readAll } from "./support/fixed-log.js";
+import { DIRECTORY, drive, Fixed, readAll, SMALL, type FixedLog } from "./support/fixed-log.js";
 import { pattern, type Files } from "./support/golden-cases.js";
 import { readLog, type ReadLog } from "./support/independent-reader.js";
 import { MemoryStorage } from "./support/memory-storage.js";
 import { Violation } from "./support/oracle.js";
 import { Random } from "./support/random.js";
 import { judgeRepair, keepsBytes } from "./support/repair-judge.js";
-import { SimulatedDisk } from "./support/simulated-disk.js";
+import { NO_FAULTS, SimulatedDisk, type DiskOptions } from "./support/simulated-disk.js";
 
 const POLICIES = ["truncate", "skip"] as const;
 /** A few of the damages; many with COREWAL_MANY. */
@@ -61,10 +63,10 @@ for (const [what, make] of LOGS) {
 // --- how little is lost ---------------------------------------------------------------------------------
 
 /** Two segments, a batch of forty in the first; closed. */
-async function batches(): Promise<Files> {
+async function batches(options: LogOptions = {}): Promise<Files> {
   const fixed = new Fixed();
   for (let life = 0; life < 2; life++) {
-    const log = await fixed.open({ ringBytes: 8192 });
+    const log = await fixed.open({ ringBytes: 8192, ...options });
     await drive(log, log.append("before"));
     await drive(log, log.appendBatch(Array.from({ length: 40 }, (_, i) => pattern(20 + ((i * 7) % 50), i + 1))));
     await drive(log, log.append("behind"));
@@ -136,8 +138,11 @@ test("repair: sectors that cannot be read are lost like any damage; what the cop
 
 // --- at the wrong moment ------------------------------------------------------------------------------------
 
-function diskWith(files: Files, random: Random): SimulatedDisk {
-  const disk = new SimulatedDisk(random);
+/** Sectors that are being written when the power goes may hold anything. */
+const GARBAGE: Partial<DiskOptions> = { garbage: true };
+
+function diskWith(files: Files, random: Random, options?: Partial<DiskOptions>): SimulatedDisk {
+  const disk = new SimulatedDisk(random, options);
   disk.makeDirectory(DIRECTORY);
   for (const [file, bytes] of files) {
     const handle = disk.create(`${DIRECTORY}/${file}`);
@@ -173,48 +178,118 @@ const facts = (log: ReadLog): string =>
 const repairOn = (disk: Storage, policy: RepairPolicy): Promise<unknown> =>
   repairLogOn(DIRECTORY, { policy }, { ...new Fixed().environment(), storage: disk });
 
-for (const policy of POLICIES) {
-  for (const how of ["power loss", "kill", "error"] as const) {
-    test(`invariant 12: repair, ${policy}: ${how} at any of its steps: the log is as damaged as before, or repaired`, async () => {
-      const files = await batches();
-      const good = readLog(files);
-      const bytes = files.get(name(1))!.slice();
-      bytes[good.segments[0]!.frames[1]!.offset + 300]! ^= 1;
-      const damaged = new Map(files).set(name(1), bytes);
-      const whole = diskWith(damaged, new Random(1));
-      await repairOn(whole, policy);
-      const expected = facts(readLog(whole.files(DIRECTORY)));
-      const counts = { damaged: 0, repaired: 0 };
-      for (let seed = 1; seed <= 2; seed++) {
-        for (let step = 1; ; step++) {
-          const disk = diskWith(damaged, new Random(seed));
-          const before = disk.operations;
-          if (how !== "error") disk.crashAt = before + step;
-          const ended = await repairOn(how === "error" ? failing(disk, step) : disk, policy).then(
-            () => "done",
-            (error: unknown) => codeOf(error),
-          );
-          const over = ended === "done" && !disk.down && disk.operations - before < step;
-          if (how === "power loss") disk.reboot();
-          else disk.restart();
-          const now = disk.files(DIRECTORY);
-          const { ok } = await verifyLogOn(MemoryStorage.of(DIRECTORY, now), DIRECTORY);
-          const must = (fine: boolean, what: string): void => assert.ok(fine, `seed ${seed}, step ${step}: ${what}`);
-          keepsBytes(damaged, now, must);
-          if (ok) assert.is(facts(readLog(now)), expected, `seed ${seed}, step ${step}`);
-          else {
-            await judgeRepair(good, new Map([...now].filter(([file]) => !file.endsWith(".new"))), policy);
-            const again = diskWith(now, new Random(seed));
-            await repairOn(again, policy);
-            assert.is(facts(readLog(again.files(DIRECTORY))), expected, `seed ${seed}, step ${step}, repaired again`);
-          }
-          counts[ok ? "repaired" : "damaged"]++;
-          if (over) break;
-        }
-      }
-      assert.ok(counts.damaged > 10 && counts.repaired > 2, JSON.stringify(counts));
-    });
+/** Damaged in the frame of forty. */
+async function damagedBatches(options?: LogOptions): Promise<{ good: ReadLog; damaged: Files }> {
+  const files = await batches(options);
+  const good = readLog(files);
+  const bytes = files.get(name(1))!.slice();
+  bytes[good.segments[0]!.frames[1]!.offset + 300]! ^= 1;
+  return { good, damaged: new Map(files).set(name(1), bytes) };
+}
+
+/** Killed, so that nobody calls its last frames durable, and a file is in its way. */
+async function strayBehindUnproven(options?: LogOptions): Promise<{ good: ReadLog; damaged: Files }> {
+  const fixed = new Fixed();
+  const log = await fixed.open(options);
+  for (let i = 0; i < 3; i++) await drive(log, log.append(pattern(700, i)));
+  log[ABANDON]();
+  return { good: readLog(fixed.files), damaged: new Map(fixed.files).set(name(9), pattern(3000, 9)) };
+}
+
+test("invariant 12: repair: the copy of what is cut off has its name for sure before the log ends there", async () => {
+  const { damaged } = await damagedBatches({ frameAlign: 512 });
+  const whole = diskWith(damaged, new Random(1));
+  const operations: string[] = [];
+  whole.onOperation = (text) => operations.push(text);
+  await repairOn(whole, "skip");
+  const commit = 1 + operations.findIndex((text) => /^rename .*\.new to /.test(text));
+  let repaired = 0;
+  for (let seed = 1; seed <= 60; seed++) {
+    const disk = diskWith(damaged, new Random(seed));
+    disk.crashAt = disk.operations + commit + 1;
+    await repairOn(disk, "skip").catch(() => undefined);
+    disk.reboot();
+    const opened = Object.assign(new Fixed(), { storage: MemoryStorage.of(DIRECTORY, disk.files(DIRECTORY)) });
+    if (!(await verifyLogOn(opened.storage, DIRECTORY)).ok) continue;
+    repaired++;
+    // Whoever opens it seals what was cut.
+    await (await opened.open()).close();
+    keepsBytes(damaged, opened.files, (fine, what) => assert.ok(fine, `seed ${seed}: ${what}`));
   }
+  assert.ok(repaired > 10 && repaired < 60, `${repaired} of 60`);
+});
+
+for (const policy of POLICIES) {
+  for (const how of ["power loss", "power loss that leaves garbage", "kill", "error"] as const) {
+    for (const [what, make] of [
+      ["", damagedBatches],
+      [", a stray behind frames that nobody calls durable", strayBehindUnproven],
+    ] as const) {
+      test(`invariant 12: repair, ${policy}${what}: ${how} at any of its steps: the log is as damaged as before, or repaired`, async () => {
+        const { good, damaged } = await make({ frameAlign: 512 });
+        const options = how === "power loss that leaves garbage" ? GARBAGE : {};
+        const whole = diskWith(damaged, new Random(1));
+        await repairOn(whole, policy);
+        const expected = facts(readLog(whole.files(DIRECTORY)));
+        const counts = { damaged: 0, repaired: 0 };
+        for (let seed = 1; seed <= 2; seed++) {
+          for (let step = 1; ; step++) {
+            const disk = diskWith(damaged, new Random(seed), options);
+            const before = disk.operations;
+            if (how !== "error") disk.crashAt = before + step;
+            const ended = await repairOn(how === "error" ? failing(disk, step) : disk, policy).then(
+              () => "done",
+              (error: unknown) => codeOf(error),
+            );
+            const over = ended === "done" && !disk.down && disk.operations - before < step;
+            if (how.startsWith("power loss")) disk.reboot();
+            else disk.restart();
+            const now = disk.files(DIRECTORY);
+            const { ok } = await verifyLogOn(MemoryStorage.of(DIRECTORY, now), DIRECTORY);
+            const must = (fine: boolean, what: string): void => assert.ok(fine, `seed ${seed}, step ${step}: ${what}`);
+            keepsBytes(damaged, now, must);
+            if (ok) assert.is(facts(readLog(now)), expected, `seed ${seed}, step ${step}`);
+            else {
+              await judgeRepair(good, new Map([...now].filter(([file]) => !file.endsWith(".new"))), policy);
+              const again = diskWith(now, new Random(seed));
+              await repairOn(again, policy);
+              assert.is(facts(readLog(again.files(DIRECTORY))), expected, `seed ${seed}, step ${step}, repaired again`);
+            }
+            counts[ok ? "repaired" : "damaged"]++;
+            if (over) break;
+          }
+        }
+        assert.ok(counts.damaged > 10 && counts.repaired > 2, JSON.stringify(counts));
+      });
+    }
+  }
+  test(`repair, ${policy}: what stands in the cache only, since an fsync failed, is on the disk afterwards`, async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const disk = diskWith(new Map(), new Random(seed));
+      const environment = { ...new Fixed().environment(), storage: disk };
+      const log = (await openLogWith(DIRECTORY, { ...SMALL, frameAlign: 512 }, environment)) as FixedLog;
+      await drive(log, log.append(pattern(700, 1)));
+      disk.faults = { ...disk.faults, syncError: 1 };
+      assert.is(await drive(log, log.append(pattern(700, 2)).then(String, codeOf)), "COREWAL_OUTCOME_UNKNOWN");
+      disk.faults = { ...NO_FAULTS };
+      log[ABANDON]();
+      disk.restart();
+      const good = readLog(disk.files(DIRECTORY));
+      assert.is(good.lastLsn, 2, "the cache shows it");
+      const stray = disk.create(`${DIRECTORY}/${name(9)}`);
+      stray.write(pattern(3000, 9), 0);
+      stray.close();
+      await repairOn(disk, policy);
+      disk.reboot();
+      assert.equal(
+        readLog(disk.files(DIRECTORY))
+          .entries.filter(({ kind }) => kind !== "lost")
+          .map(({ lsn }) => lsn),
+        [1, 2],
+        `seed ${seed}`,
+      );
+    }
+  });
 }
 
 // --- onCorruption -------------------------------------------------------------------------------------------

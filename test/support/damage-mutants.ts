@@ -27,8 +27,8 @@ export const DAMAGE_MUTANTS: Mutant[] = [
   {
     name: "promise-behind-ignored",
     file: "src/recover-chain.ts",
-    find: "promise: Math.max(promise, evidence.promise),",
-    replace: "promise,",
+    find: "promise: Math.max(proven.promise, evidence.promise),",
+    replace: "promise: proven.promise,",
     why: "nobody looks for promises behind the first invalid frame",
   },
   {

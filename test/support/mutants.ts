@@ -201,15 +201,15 @@ export const MUTANTS: Mutant[] = [
   {
     name: "sync-instead-of-copy",
     file: "src/recover-chain.ts",
-    find: 'if (mode === "write") return { segment, copy: { end: validEnd,',
-    replace: 'if (mode === "write" && Number.isNaN(0)) return { segment, copy: { end: validEnd,',
+    find: 'if (mode === "write") return { segment, copy };',
+    replace: 'if (mode === "write" && Number.isNaN(0)) return { segment, copy };',
     why: "after a failed fsync another one proves nothing: the pages are marked clean",
   },
   {
     name: "tear-without-looking-behind",
     file: "src/recover-chain.ts",
-    find: "promise: Math.max(promise, evidence.promise),",
-    replace: "promise,",
+    find: "promise: Math.max(proven.promise, evidence.promise),",
+    replace: "promise: proven.promise,",
     why: "damage to something proven in the last segment is cut off as if it were a tear",
   },
   {
@@ -235,7 +235,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: "empty-frame-counts-as-proven",
-    file: "src/recover-chain.ts",
+    file: "src/proven.ts",
     find: "(f.lsns > 0 || opensEpoch) && f.firstLsn",
     replace: "f.firstLsn",
     why: "an idle frame was not fsynced; a parent's end behind it claims bytes that may be gone",

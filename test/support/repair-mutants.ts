@@ -46,6 +46,28 @@ export const REPAIR_MUTANTS: Mutant[] = [
     why: "what stood behind the cut is gone when the segment is sealed there",
   },
   {
+    name: "copy-without-a-name",
+    file: "src/rebuild.ts",
+    find: "if (copied.length > 0) storage.syncDirectory(directory);",
+    replace: "if (copied.length < 0) storage.syncDirectory(directory);",
+    why: "a power cut leaves the new segment and takes the copy, and whoever opens the log seals what was cut",
+  },
+  {
+    name: "unproven-stays-where-it-is",
+    file: "src/salvage.ts",
+    find: "if (proven === undefined || footer !== undefined) return;",
+    replace: "if (proven === undefined || this.due > 0) return;",
+    why: "a repaired log relies on frames that stand in the cache only, after a failed fsync",
+  },
+  {
+    name: "kept-is-written-again",
+    file: "src/rebuild.ts",
+    find: "    file.close();\n    commitSegment(storage, directory, header, parent);\n",
+    replace:
+      '    file.close();\n    if (parent !== undefined) {\n      const at = firstFrameOffset(parent.header.frameAlign);\n      const again = storage.open(segmentPath(directory, parent.header), "write");\n      const frames = new Uint8Array(parent.endOffset - at);\n      writeAll(again, frames.subarray(0, readSome(again, frames, at)), at);\n      again.sync();\n      again.close();\n    }\n    commitSegment(storage, directory, header, parent);\n',
+    why: "a power cut in the middle of a repair takes what was whole and durable",
+  },
+  {
     name: "moved-before-commit",
     file: "src/rebuild.ts",
     find: "    for (const { next } of all) next?.commit({ ...facts, term: facts.term + (endKnown ? 1 : TERMS_UNKNOWN) });\n    for (const { from, to } of moved) storage.rename(from, to);\n",
