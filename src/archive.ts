@@ -13,7 +13,7 @@ import { setTimeout } from "node:timers";
 import { segmentPath } from "./chain.js";
 import { placedChecksum } from "./core.js";
 import { codeOf, CorewalError, fromSystem } from "./errors.js";
-import type { Chance } from "./flusher.js";
+import type { Chance } from "./chance.js";
 import { readFooter } from "./footer.js";
 import type { ChainReader, Known } from "./read.js";
 import { endsFor, withFile } from "./recover-chain.js";

@@ -7,7 +7,7 @@
 import { commitSegment, linkTo, placeFrame, segmentPath, type ChainSegment } from "./chain.js";
 import { checkCheckpoint, checkpointNumbers, checkpointPath } from "./checkpoint-file.js";
 import { codeOf, CorewalError, outOfRange } from "./errors.js";
-import { randomSalt, toNs, type Chance } from "./flusher.js";
+import { randomSalt, toNs, type Chance } from "./chance.js";
 import { mergeMarks } from "./marks.js";
 import { recoverLog, type RecoveredLog } from "./recover.js";
 import { damaged, segmentNumbers, withFile, type Recovered } from "./recover-chain.js";

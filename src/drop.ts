@@ -11,7 +11,7 @@ import { DROP_ASKED, DROP_DONE, DROP_FLOOR, DROP_LSN, DROP_NEEDS, DROP_RESULT, L
 import { bankAddress, banksOf, isClaimed, ringDoorbells } from "./banks.js";
 import { continueChain, segmentPath, type ChainIdentity } from "./chain.js";
 import type { Core } from "./core.js";
-import { randomSalt, toNs, type Chance } from "./flusher.js";
+import { randomSalt, toNs, type Chance } from "./chance.js";
 import { mergeMarks } from "./marks.js";
 import type { ChainReader } from "./read.js";
 import type { Recovered } from "./recover-chain.js";

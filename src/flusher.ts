@@ -41,14 +41,13 @@ import {
   SLEEP_IDLE,
   SLEEP_TIMED,
   STAT_REVOKED,
-  STAT_SEGMENTS,
-  STAT_SEGMENT_NUMBER,
-  STAT_WRITTEN_BYTES,
   STRIPE_BLOCKS,
   STRIPE_BYTES,
   STRIPE_STATE,
 } from "../assembly/layout.js";
-import { continueChain, segmentPath, writeZeros, zeroStep, type ChainSegment } from "./chain.js";
+import { ActiveSegment } from "./active-segment.js";
+import type { ChainSegment } from "./chain.js";
+import { randomSalt, toNs, type Chance } from "./chance.js";
 import type { Core } from "./core.js";
 import { fromSystem } from "./errors.js";
 import { addChain, chainsAdded, chainsOf, hasChain, ringDoorbells, wakeBlocked } from "./banks.js";
@@ -68,11 +67,10 @@ import {
   type Fill,
   type FrameBuffer,
 } from "./fill.js";
-import { seal } from "./footer.js";
 import { mergeMarks, type Marks } from "./marks.js";
-import { addFrame, segmentName, type FrameFacts } from "./segment.js";
-import { writeAll, type Storage, type StorageFile } from "./storage.js";
-import { count, countFill, countFrame, timedSync } from "./tally.js";
+import { segmentName } from "./segment.js";
+import type { Storage } from "./storage.js";
+import { count, countFill } from "./tally.js";
 
 export interface FlusherOptions {
   maxDelayMs: number;
@@ -91,13 +89,6 @@ export interface FlusherStart extends FrameBuffer {
   options: FlusherOptions;
 }
 
-/** What chance and time are made of, so that a simulator can replay them. */
-export interface Chance {
-  /** Unix time in milliseconds, fractional. */
-  now: () => number;
-  randomBytes: (bytes: number) => Uint8Array;
-}
-
 /** `ms` 0: call step() again at once. Otherwise sleep that long at most, with this state of the doorbell. */
 export interface Rest {
   ms: number;
@@ -111,22 +102,8 @@ const PROOF_DELAY_MS = 5;
 const PENDING_SPINS = 200;
 /** The first chain is made soon: look again so often. */
 const FIRST_LOOK_MS = 1;
-/** A frame that is larger than this extends the file itself: zeros first would only write everything twice. */
-const ZERO_AHEAD_FRAME_MAX = 256 * 1024;
-
-export function randomSalt(chance: Chance): bigint {
-  const b = chance.randomBytes(8);
-  return new DataView(b.buffer, b.byteOffset, 8).getBigUint64(0, true);
-}
-
-export const toNs = (ms: number): bigint => BigInt(Math.round(ms * 1e6));
-
 export class Flusher {
-  private tail: ChainSegment | undefined;
-  private tailIsOurs: boolean;
-  private file: StorageFile | undefined;
-  /** Bytes of the active file that were written before, zeros included. */
-  private allocated = 0;
+  private readonly active: ActiveSegment;
   private timeNs: bigint;
   /** The promises in the last frame written. */
   private promised = 0;
@@ -147,8 +124,6 @@ export class Flusher {
   private shut = false;
   /** The log is being closed, and everything of this chain is on the disk. */
   drained = false;
-  /** An empty frame behind the tail's end: part of the segment only once a frame with entries follows it. */
-  private proof: { bytes: number; facts: FrameFacts } | undefined;
   private flushedAt = 0;
   private delaySince: number | undefined;
   private lazySince: number | undefined;
@@ -157,12 +132,11 @@ export class Flusher {
 
   constructor(
     private readonly core: Core,
-    private readonly storage: Storage,
+    storage: Storage,
     private readonly start: FlusherStart,
     private readonly chance: Chance,
   ) {
-    this.tail = start.tail;
-    this.tailIsOurs = start.tailIsOurs;
+    this.active = new ActiveSegment(core, storage, start.identity, start.tail, start.tailIsOurs);
     this.timeNs = start.timeNs;
     this.promised = core.x.log_durable_lsn();
     this.promisedEpoch = this.durableEpoch = start.identity.epoch;
@@ -200,7 +174,7 @@ export class Flusher {
     const due = this.epochDue() || this.recordDue() || this.dropDue();
     if (!waiting && !due) {
       this.lazySince = this.delaySince = this.stalled = undefined;
-      if (!this.unproven() || this.file === undefined) return { ms: Infinity, sleep: SLEEP_IDLE };
+      if (!this.unproven() || !this.active.isOpen) return { ms: Infinity, sleep: SLEEP_IDLE };
       const left = this.flushedAt + PROOF_DELAY_MS - now;
       return left <= 0 ? AGAIN : { ms: Math.min(left, PROOF_DELAY_MS), sleep: SLEEP_IDLE };
     }
@@ -288,38 +262,20 @@ export class Flusher {
 
   private writeDurably(taken: Fill): void {
     this.writeFrame(taken);
-    timedSync(this.core, this.file!);
+    this.active.sync();
   }
 
   private writeFrame(taken: Fill): void {
-    const { core, start } = this;
+    const { core, start, active, durableEpoch } = this;
     const total = frameBytesOf(taken, start);
     // An empty frame begins no segment: without it nobody outside would learn that the last one is durable.
-    const { header, endOffset } = taken.entries === 0 ? this.tail! : this.room(total);
-    const offset = endOffset + (this.proof?.bytes ?? 0);
+    if (taken.entries > 0 && !active.hasRoom(total)) this.nextSegment();
     this.timeNs = frameTime(core, this.chance, this.timeNs);
-    const { durableEpoch } = this;
     const epochs = { epoch: taken.marks?.epoch ?? epochOf(core), durableEpoch };
-    const { bytes, facts, promise } = finish(core, start, taken, header.salt, offset, this.timeNs, epochs);
-    this.allocate(offset, total);
-    writeAll(this.file!, bytes, offset);
-    countFrame(core, offset, total);
-    this.wrote(facts, total);
+    const { bytes, facts, promise } = finish(core, start, taken, active.tail!.header.salt, active.offset, this.timeNs, epochs);
+    active.write(bytes, facts, total);
     this.promised = promise;
     this.promisedEpoch = durableEpoch;
-  }
-
-  /** A frame was written behind the others. */
-  private wrote(facts: FrameFacts, bytes: number): void {
-    if (facts.entries === 0) {
-      this.proof = { bytes, facts };
-      return;
-    }
-    const tail = this.tail!;
-    if (this.proof !== undefined) addFrame(tail.summary, this.proof.facts);
-    this.proof = undefined;
-    addFrame(tail.summary, facts);
-    tail.endOffset = facts.offset + bytes;
   }
 
   // --- epochs -----------------------------------------------------------------------------------
@@ -340,7 +296,7 @@ export class Flusher {
     const epoch = Number(Atomics.load(this.core.log.i64, LOG_RECORDED >> 3));
     if (epoch <= epochOf(this.core)) return;
     // The segment that recovery made in its chain is of an earlier one.
-    if (this.tailIsOurs) this.record(epoch);
+    if (this.active.isOurs) this.record(epoch);
     this.begun(epoch);
   }
 
@@ -363,7 +319,7 @@ export class Flusher {
     if (nextToDrain(core) < this.barrierLsn && !wasAhead(core)) return false;
     const epoch = epochOf(core) + 1;
     // A chain that this open has not written to yet has nothing to separate.
-    if (this.tailIsOurs) this.record(epoch);
+    if (this.active.isOurs) this.record(epoch);
     this.begun(epoch);
     return true;
   }
@@ -381,14 +337,14 @@ export class Flusher {
   private recordDue(): boolean {
     const { core, marks } = this;
     if (this.start.identity.chain !== 0) return false;
-    const wanted = this.tail === undefined && Atomics.load(core.log.i32, LOG_FIRST_WANTED >> 2) !== 0;
+    const wanted = this.active.tail === undefined && Atomics.load(core.log.i32, LOG_FIRST_WANTED >> 2) !== 0;
     return wanted || this.complete() > marks.complete || chainsAdded(core) > this.chainsSeen;
   }
 
   /** A new chain asks for the first one, and waits: where others are, that one cannot be missing. */
   private waitsForFirst(): boolean {
     const { core, start } = this;
-    if (start.identity.chain === 0 || this.tail !== undefined || hasChain(core, 0)) return false;
+    if (start.identity.chain === 0 || this.active.tail !== undefined || hasChain(core, 0)) return false;
     if (Atomics.exchange(core.log.i32, LOG_FIRST_WANTED >> 2, 1) === 0) ringDoorbells(core);
     return true;
   }
@@ -435,7 +391,8 @@ export class Flusher {
 
   /** Makes the floor durable, by a segment whose header says it. Only then files may go. */
   private drop(): void {
-    const { core, tail } = this;
+    const { core } = this;
+    const { tail } = this.active;
     const { i32, i64 } = core;
     const asked = Atomics.load(i32, DROP_ASKED >> 2);
     if (tail !== undefined) {
@@ -457,13 +414,14 @@ export class Flusher {
 
   /** Before sleeping: the opener's thread may flush for itself as long as nothing but a plain write is needed. */
   openToGuest(rest: Rest): void {
-    const { tail, file, core } = this;
-    if (file === undefined || tail === undefined || core.x.log_state() !== LOG_OPEN) return;
+    const { active, core } = this;
+    if (!active.isOpen || core.x.log_state() !== LOG_OPEN) return;
+    const { header } = active.tail!;
     const { f64, view, i32 } = core;
-    f64[GUEST_OFFSET >> 3] = tail.endOffset + (this.proof?.bytes ?? 0);
-    f64[GUEST_LIMIT >> 3] = Math.min(this.allocated, this.start.identity.segmentBytes);
-    f64[GUEST_SEGMENT >> 3] = tail.header.number;
-    view.setBigUint64(GUEST_SALT, tail.header.salt, true);
+    f64[GUEST_OFFSET >> 3] = active.offset;
+    f64[GUEST_LIMIT >> 3] = active.limit;
+    f64[GUEST_SEGMENT >> 3] = header.number;
+    view.setBigUint64(GUEST_SALT, header.salt, true);
     view.setBigInt64(GUEST_TIME_NS, this.timeNs, true);
     i32[GUEST_FRAMES >> 2] = 0;
     Atomics.store(i32, GUEST_STATE >> 2, rest.ms > PROOF_DELAY_MS ? GUEST_OPEN_ASLEEP : GUEST_OPEN);
@@ -492,7 +450,7 @@ export class Flusher {
         number,
       ];
       this.timeNs = view.getBigInt64(at + 48, true);
-      this.wrote(
+      this.active.wrote(
         { offset, entries: lsns, firstLsn, lsns, userEntries: lsns - voidLsns, payloadBytes, voidLsns, term, epoch, timeNs: this.timeNs },
         end - offset,
       );
@@ -501,64 +459,24 @@ export class Flusher {
     this.flushedAt = this.chance.now();
   }
 
-  /** The active segment with space for `bytes`: begins the next one if there is none yet or it is full. */
-  private room(bytes: number): ChainSegment {
+  private nextSegment(): void {
+    const { active, core } = this;
     const { identity } = this.start;
-    if (
-      this.tailIsOurs &&
-      this.tail !== undefined &&
-      (this.tail.endOffset + (this.proof?.bytes ?? 0) + bytes <= identity.segmentBytes || this.tail.summary.frames === 0)
-    ) {
-      this.file ??= this.storage.open(segmentPath(identity.directory, this.tail.header), "write");
-      return this.tail;
-    }
-    return this.nextSegment();
-  }
-
-  private nextSegment(): ChainSegment {
-    const { identity } = this.start;
-    this.closeFile();
-    this.proof = undefined;
-    const isNew = this.tail === undefined;
-    const epoch = epochOf(this.core);
+    const isNew = active.tail === undefined;
+    const epoch = epochOf(core);
     const marks = this.newMarks(epoch);
     const { floor, needsCheckpoint } = this;
-    const now = { ...identity, epoch, marks, floor, needsCheckpoint };
     const clock = toNs(this.chance.now());
     // Of what was dropped nothing else says how late it was.
     const createdNs = floor === 0 || clock > this.timeNs ? clock : this.timeNs;
-    const next = continueChain(this.storage, now, this.tail, randomSalt(this.chance), createdNs);
+    active.begin({ ...identity, epoch, marks, floor, needsCheckpoint }, randomSalt(this.chance), createdNs);
     if (isNew && identity.topology === "per-core") {
-      addChain(this.core, identity.chain);
+      addChain(core, identity.chain);
       this.chainsSeen++;
-      ringDoorbells(this.core);
+      ringDoorbells(core);
     }
     this.recorded(marks);
-    this.tail = next.segment;
-    this.tailIsOurs = true;
     this.durableEpoch = epoch;
-    this.file = next.file;
-    this.allocated = next.allocated;
-    count(this.core, STAT_SEGMENTS, 1);
-    count(this.core, STAT_WRITTEN_BYTES, next.writtenBytes);
-    this.core.f64[STAT_SEGMENT_NUMBER >> 3] = next.segment.header.number;
-    return next.segment;
-  }
-
-  /** Zeros ahead of small frames, so that their fsync has no new blocks to record. */
-  private allocate(offset: number, bytes: number): void {
-    const end = offset + bytes;
-    if (end <= this.allocated) return;
-    const { segmentBytes } = this.start.identity;
-    if (bytes <= Math.min(ZERO_AHEAD_FRAME_MAX, zeroStep(segmentBytes))) {
-      const to = Math.min(Math.max(segmentBytes, end), Math.max(offset, this.allocated) + zeroStep(segmentBytes));
-      const from = Math.max(this.allocated, this.file!.size());
-      writeZeros(this.file!, from, to);
-      count(this.core, STAT_WRITTEN_BYTES, Math.max(0, to - from));
-      this.allocated = Math.max(to, end);
-    } else {
-      this.allocated = end;
-    }
   }
 
   /** An empty frame, not synced, whose promise covers the last one. */
@@ -614,33 +532,20 @@ export class Flusher {
   close(): void {
     try {
       if (this.recordDue()) this.record(epochOf(this.core));
-      this.sealTail();
+      this.active.seal();
+      this.shut = true;
     } catch (error) {
       this.poison(error);
     }
   }
 
-  private sealTail(): void {
-    const { tail } = this;
-    if (tail !== undefined && this.tailIsOurs && tail.footer === undefined) {
-      this.file ??= this.storage.open(segmentPath(this.start.identity.directory, tail.header), "write");
-      seal(this.file, tail.header, tail.endOffset, tail.summary);
-    }
-    this.closeFile();
-    this.shut = true;
-  }
-
-  private closeFile(): void {
-    const { file } = this;
-    this.file = undefined;
-    file?.close();
-  }
-
   /** Nothing is retried: what is on the disk now is for the next recovery to find out. */
   private poison(error: unknown): void {
-    poisonLog(this.core, fromSystem(error, "writing the log", this.tail && segmentName(this.tail.header.chain, this.tail.header.number)));
+    const { active, core } = this;
+    const file = active.tail && segmentName(active.tail.header.chain, active.tail.header.number);
+    poisonLog(core, fromSystem(error, "writing the log", file));
     try {
-      this.closeFile();
+      active.close();
     } catch {
       // The first cause counts.
     }

@@ -27,7 +27,7 @@ import type { Core } from "./core.js";
 import { fromSystem } from "./errors.js";
 import { poisonLog } from "./fault.js";
 import { fill, finish, frameTime, type FrameBuffer } from "./fill.js";
-import type { Chance } from "./flusher.js";
+import type { Chance } from "./chance.js";
 import { writeAll, type Storage, type StorageFile } from "./storage.js";
 import { countFill, countFrame, timedSync } from "./tally.js";
 

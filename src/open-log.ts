@@ -9,7 +9,7 @@ import type { Core } from "./core.js";
 import { cutLog, requireCut } from "./cut.js";
 import type { InlineDrive } from "./drive.js";
 import { attempt, CorewalError, fromSystem } from "./errors.js";
-import type { Chance } from "./flusher.js";
+import type { Chance } from "./chance.js";
 import { seal } from "./footer.js";
 import type { Guest } from "./guest.js";
 import type { ResolvedOptions } from "./options.js";

@@ -19,7 +19,7 @@ import { commitSegment, copyFrames, linkTo, placeFrame, segmentPath, type ChainS
 import { borrowWindow, entrySeed, returnWindow, type Core } from "./core.js";
 import { encodeLost, headersChecksum } from "./entry.js";
 import { CorewalError } from "./errors.js";
-import { randomSalt, toNs, type Chance } from "./flusher.js";
+import { randomSalt, toNs, type Chance } from "./chance.js";
 import type { FrameHeader } from "./frame.js";
 import { recoverLog } from "./recover.js";
 import { LogSalvage, type Finding, type Salvage, type SavedEntries } from "./salvage.js";

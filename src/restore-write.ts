@@ -6,7 +6,7 @@ import { placeFrame, segmentPath } from "./chain.js";
 import { CheckpointWriter, readState, type CheckpointFacts } from "./checkpoint-file.js";
 import { entrySeed } from "./core.js";
 import { eachEntry, headersChecksum } from "./entry.js";
-import { randomSalt, type Chance } from "./flusher.js";
+import { randomSalt, type Chance } from "./chance.js";
 import { alignUp, type FrameHeader } from "./frame.js";
 import { seal } from "./footer.js";
 import { mergeMarks, type Marks } from "./marks.js";

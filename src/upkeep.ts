@@ -11,7 +11,7 @@ import type { Bounds } from "./cut.js";
 import { Dropper, type DropOwner, type Limits } from "./drop.js";
 import { currentEpoch } from "./epochs.js";
 import { codeOf, CorewalError, fromSystem } from "./errors.js";
-import { randomSalt, toNs } from "./flusher.js";
+import { randomSalt, toNs } from "./chance.js";
 import type { ResolvedOptions } from "./options.js";
 import type { ChainReader } from "./read.js";
 import { lsnVector } from "./positions.js";

@@ -17,15 +17,15 @@ export const MUTANTS: Mutant[] = [
   {
     name: "no-fsync",
     file: "src/flusher.ts",
-    find: "timedSync(this.core, this.file!);",
+    find: "this.active.sync();",
     replace: "",
     why: "acknowledged frames are only in the cache; a power loss takes them",
   },
   {
     name: "acknowledge-early",
     file: "src/flusher.ts",
-    find: "timedSync(this.core, this.file!);",
-    replace: "this.core.x.log_publish_durable(taken.firstLsn + taken.lsns - 1); timedSync(this.core, this.file!);",
+    find: "this.active.sync();",
+    replace: "this.core.x.log_publish_durable(taken.firstLsn + taken.lsns - 1); this.active.sync();",
     why: "the durable LSN is published before the fsync that may still fail",
   },
   {
@@ -363,8 +363,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: "epoch-promised-unrecorded",
     file: "src/flusher.ts",
-    find: "// The segment that recovery made in its chain is of an earlier one.\n    if (this.tailIsOurs) this.record(epoch);",
-    replace: "if (this.tailIsOurs) this.promisedEpoch = this.durableEpoch = epoch;",
+    find: "// The segment that recovery made in its chain is of an earlier one.\n    if (this.active.isOurs) this.record(epoch);",
+    replace: "if (this.active.isOurs) this.promisedEpoch = this.durableEpoch = epoch;",
     why: "a chain that joins after a barrier promises an epoch of which nothing of it is durable",
   },
   {
