@@ -3,18 +3,11 @@
 //
 // In memory are a window for each chain, which holds one frame at a time, and one batch.
 
+import { BATCH_ENTRIES, nextBatch, oneByOne, refuseAborted } from "./batches.js";
+import { ChainWalk } from "./chain-walk.js";
 import { CorewalError, mistake, outOfRange } from "./errors.js";
-import {
-  BATCH_ENTRIES,
-  ChainWalk,
-  checkCommon,
-  lsnOption,
-  nextBatch,
-  oneByOne,
-  refuseAborted,
-  type ChainReader,
-  type CheckedOptions,
-} from "./read.js";
+import type { ChainReader } from "./read.js";
+import { checkCommon, lsnOption, type CheckedOptions } from "./read-options.js";
 import type { Entry, Position, ReadOptions } from "./types.js";
 
 /** The windows of all chains together, about, unless single frames are larger. */

@@ -82,7 +82,7 @@ export const DAMAGE_MUTANTS: Mutant[] = [
   },
   {
     name: "reading-ends-at-damage",
-    file: "src/read.ts",
+    file: "src/batches.ts",
     find: "      this.failure = error as Error;\n",
     replace: "      this.done = true;\n",
     why: "damage to a sealed segment ends the reading without a word",

@@ -257,7 +257,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: "follower-shows-copies-again",
-    file: "src/read.ts",
+    file: "src/chain-walk.ts",
     find: "if (scanner.nextLsn <= this.at) return entries.skip(header);",
     replace:
       "if (scanner.nextLsn <= this.at) { wanted.from = options.from; wanted.to = this.end; return entries.enter(scanner.window, frame.at, header); }",
