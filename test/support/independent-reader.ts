@@ -159,6 +159,11 @@ function marksIn(bytes: Uint8Array): ReadMarks {
   return { epoch: Number(v.getBigUint64(0, true)), complete: Number(v.getBigUint64(8, true)), chains };
 }
 
+/** What an epoch entry says: its payload has no key, whatever its key bytes are. */
+function marksOf({ kind, key, value }: ReadEntry): ReadMarks | undefined {
+  return kind === "epoch" && key.length + value.length === 56 ? marksIn(Buffer.concat([key, value])) : undefined;
+}
+
 /** "Put together". */
 function together(all: ReadMarks[]): ReadMarks {
   return {
@@ -358,7 +363,7 @@ function footerAt(file: File, header: Header, t: number): Footer | undefined {
 
 /** "The fields of the trailer are what its names say". */
 function agrees(file: File, header: Header, segment: ReadSegment, footer: Footer, entries: ReadEntry[]): boolean {
-  const lastMarks = entries.findLast(({ kind, value }) => kind === "epoch" && value.length === 56);
+  const lastMarks = entries.map(marksOf).findLast((marks) => marks !== undefined);
   const timeBytes = header.topology === 1 ? 8 : 0;
   const users = entries.filter(({ kind }) => kind !== "void" && kind !== "lost" && kind !== "epoch" && !(Number(kind.slice(5)) > 16));
   const sum = (numbers: number[]): number => numbers.reduce((a, b) => a + b, 0);
@@ -401,7 +406,7 @@ function agrees(file: File, header: Header, segment: ReadSegment, footer: Footer
     ),
   ];
   return (
-    JSON.stringify(footer.marks) === JSON.stringify(marksIn(lastMarks?.value ?? new Uint8Array(56))) &&
+    JSON.stringify(footer.marks) === JSON.stringify(lastMarks ?? marksIn(new Uint8Array(56))) &&
     said.every((value, i) => value === found[i]) &&
     footer.index.every(([lsn, offset]) => frames.some((f) => f.firstLsn === lsn && f.offset === offset))
   );
@@ -519,7 +524,7 @@ function walkChain(files: ReadonlyMap<string, Uint8Array>, c: number, log: ReadL
     log.segments.push(segment);
     read.lastLsn = segment.lastLsn;
     read.epoch = Math.max(read.epoch, header.epoch, ...segment.frames.filter((f) => f.entries > 0).map((f) => f.epoch));
-    for (const { kind, value } of segment.entries) if (kind === "epoch" && value.length === 56) link.marks.push(marksIn(value));
+    link.marks.push(...segment.entries.map(marksOf).filter((marks) => marks !== undefined));
     if (end !== undefined && segment.end !== end) throw new Bad("corrupt", file.name, segment.end, `frame rule ${rule}`);
     if (child !== undefined && segment.lastLsn !== child.parentLastLsn)
       throw new Bad("corrupt", file.name, segment.end, "ends with another LSN");
