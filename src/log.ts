@@ -30,6 +30,9 @@ import { nodeStorage } from "./storage/node.js";
 import type { Log, LogHandle, Topology, Writer, WriterOptions } from "./types.js";
 import { StripeWriter } from "./writer.js";
 
+/** Of a per-core log: while one waits for the disk the other one merges. */
+const FLUSHER_THREADS = 2;
+
 export { ABANDON, PUMP };
 
 /** Everything outside the log that a test may put in place of the real thing. */
@@ -141,7 +144,8 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
   if (environment.core === undefined) core.x.crc32c_init();
   else clearControl(core, geometry);
   const identity = identify(0);
-  const pumps = Math.min(options.flusherThreads, banks);
+  const mayOverlap = topology === "per-core" && options.flusher === "worker";
+  const pumps = Math.min(options.flusherThreads ?? (mayOverlap ? FLUSHER_THREADS : 1), banks);
   initLog(core, geometry, {
     ringBytes: options.ringBytes,
     entrySeed: entrySeed(core, identity.logId, identity.term),
@@ -212,7 +216,7 @@ async function openLocked(directory: string, options: ResolvedOptions, environme
 function topologyOf(directory: string, options: ResolvedOptions, found: RecoveredLog): Topology {
   requireTopology(found, options.topology, directory);
   const asked = options.topology ?? found.topology ?? "striped";
-  if (asked === "striped" && options.flusherThreads > 1)
+  if (asked === "striped" && (options.flusherThreads ?? 1) > 1)
     throw mistake("COREWAL_INVALID_OPTION", `option flusherThreads is ${options.flusherThreads}: a striped log has one flusher`);
   return asked;
 }

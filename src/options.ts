@@ -27,7 +27,7 @@ export interface LogOptions {
   flusher?: "worker" | "inline";
   /**
    * Per-core only: workers that flush, each for every so-manieth core. More than one let the disk work for several chains
-   * at once. Default 1; 1 to 16, and 1 with `flusher: "inline"`.
+   * at once. Default 2; 1 to 16, and 1 with `flusher: "inline"`.
    */
   flusherThreads?: number;
   /** `group` only: let a frame wait this long for company, milliseconds. Default 0, up to 10,000. */
@@ -136,7 +136,9 @@ export interface RetentionOptions {
 }
 
 /** A topology that was not asked for is the log's own. */
-export type ResolvedOptions = Required<Omit<LogOptions, "topology" | "checkpoints" | "retention" | "archive">> & {
+export type ResolvedOptions = Required<Omit<LogOptions, "topology" | "flusherThreads" | "checkpoints" | "retention" | "archive">> & {
+  /** What fits the topology if it is not said. */
+  flusherThreads: number | undefined;
   topology: Topology | undefined;
   checkpoints: Required<Omit<CheckpointOptions, "state">> & { state: CheckpointState | undefined };
   retention: Required<RetentionOptions> | undefined;
@@ -261,7 +263,7 @@ export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
     topology: choice("topology", o.topology, undefined, TOPOLOGIES),
     durability: choice("durability", o.durability, "group", ["sync", "group", "async"]),
     flusher: choice("flusher", o.flusher, "worker", ["worker", "inline"]),
-    flusherThreads: number("flusherThreads", o.flusherThreads, 1, 1, FLUSHER_THREADS_MAX),
+    flusherThreads: o.flusherThreads === undefined ? undefined : number("flusherThreads", o.flusherThreads, 1, 1, FLUSHER_THREADS_MAX),
     maxDelayMs: number("maxDelayMs", o.maxDelayMs, 0, 0, 10_000, "any"),
     maxBytes: number("maxBytes", o.maxBytes, MiB, 1, 1024 * MiB),
     flushIntervalMs: number("flushIntervalMs", o.flushIntervalMs, 100, 1, 60_000, "any"),
@@ -289,7 +291,7 @@ export function resolveOptions(options: LogOptions = {}): ResolvedOptions {
       "COREWAL_INVALID_OPTION",
       `option onCorruption is ${show(resolved.onCorruption)}, and readOnly changes nothing: open without readOnly`,
     );
-  if (resolved.flusher === "inline" && resolved.flusherThreads > 1)
+  if (resolved.flusher === "inline" && (resolved.flusherThreads ?? 1) > 1)
     throw mistake(
       "COREWAL_INVALID_OPTION",
       `option flusherThreads is ${resolved.flusherThreads}: an inline flusher has one thread, the opener's`,

@@ -46,7 +46,7 @@ const DEFAULTS: ResolvedOptions = {
   topology: undefined,
   durability: "group",
   flusher: "worker",
-  flusherThreads: 1,
+  flusherThreads: undefined,
   maxDelayMs: 0,
   maxBytes: MiB,
   flushIntervalMs: 100,

@@ -57,9 +57,7 @@ export async function measureThreads(options: ThreadOptions, topology: Topology)
     }
     return rates;
   });
-  // A chain for each thread, and a flusher for each chain.
-  const flusherThreads = topology === "per-core" ? Math.min(threads, 16) : 1;
-  const { durable, read } = await inLog(options, { topology, flusherThreads }, async (crew, log) => {
+  const { durable, read } = await inLog(options, { topology }, async (crew, log) => {
     const entriesMax = DURABLE_BYTES_MAX / threads / options.entryBytes;
     await crew.run({ threads, entries: 1 }); // makes the segments
     const laps = await crew.run({ threads, ms: DURABLE_MS, entriesMax });

@@ -179,7 +179,7 @@ function threadSections({ threads }: Report): Section[] {
     `${(ring / threads.find((row) => row.topology === topology)!.ring).toFixed(2)} ×`;
   return [
     section("write() into the rings, which hold the whole run", "ring", ["× one thread"]),
-    section("Durable, with rings that are kept full", "durable", [], "per-core: with as many flusher threads as writers"),
+    section("Durable, with rings that are kept full", "durable", [], "per-core: two flusher threads, as is the default"),
     section("Read again, in batches", "read", [], "per-core: the chains are merged into one order"),
   ];
 }
