@@ -4,6 +4,7 @@
 
 import { randomBytes } from "node:crypto";
 import { parentPort, workerData } from "node:worker_threads";
+import { CTL_STATE, LOG_CLOSED, LOG_POISONED } from "../assembly/layout.js";
 import { bankAddress } from "./banks.js";
 import { bindCore } from "./core.js";
 import { Crew } from "./crew.js";
@@ -23,5 +24,9 @@ parentPort!.postMessage("running");
 
 while (!crew.done) {
   const rest = crew.step();
-  if (rest.ms > 0 && crew.lieDown(rest)) crew.sleep(rest);
+  if (rest.ms > 0 && !crew.done && crew.lieDown(rest)) crew.sleep(rest);
 }
+
+// The other flushers' threads may not be through: who ends before the log does is taken for dead.
+for (let state = core.x.log_state(); state !== LOG_CLOSED && state !== LOG_POISONED; state = core.x.log_state())
+  Atomics.wait(core.log.i32, CTL_STATE >> 2, state);

@@ -3,10 +3,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { SLEEP_IDLE, STRIPE_OWNER } from "../assembly/layout.js";
-import { initLog, isClaimed, logGeometry, ownedStripes, stripeWord } from "../src/banks.js";
+import { COMMAND_CLOSE, CTL_COMMAND, LOG_CLOSED, LOG_CLOSED_PUMPS, LOG_CLOSING, SLEEP_IDLE, STRIPE_OWNER } from "../assembly/layout.js";
+import { initLog, isClaimed, logGeometry, ownedStripes, ringDoorbells, stripeWord } from "../src/banks.js";
 import { bindCore, coreModule, makeMemory } from "../src/core.js";
 import { Crew } from "../src/crew.js";
+import { startWorker } from "../src/drive.js";
 import type { Flusher, Rest } from "../src/flusher.js";
 import { attachLog, decodeCommit, openLog, statLog, verifyLog, type LogOptions } from "../src/index.js";
 import type { Entry, Log } from "../src/types.js";
@@ -179,6 +180,32 @@ for (const flusherThreads of [1, 2])
     );
     await log.close();
   });
+
+test("a flusher's thread that is through before the others is not taken for dead", async () => {
+  const geometry = logGeometry(1, 4096, 4096, 2);
+  const core = bindCore(coreModule(), makeMemory(geometry.totalBytes));
+  initLog(core, geometry, { ringBytes: 4096, entrySeed: 0, nextLsn: () => 1, timed: true, pumps: 2 });
+  const { i32 } = core.log;
+  const worker = await startWorker(core, 1, []);
+  const ended = new Promise((resolve) => worker.once("exit", resolve));
+  // The other one is here: drained, but not closed yet.
+  const crew = new Crew(core, 0, () => {
+    throw new Error("no core is claimed");
+  });
+  Atomics.store(i32, CTL_COMMAND >> 2, COMMAND_CLOSE);
+  assert.ok(crew.step().ms > 0);
+  ringDoorbells(core);
+  while (Atomics.load(i32, LOG_CLOSED_PUMPS >> 2) === 0) await sleep(1);
+  // Whoever was awake when it was told to close may hear its bell afterwards.
+  await sleep(50);
+  ringDoorbells(core);
+  await Promise.race([ended, sleep(300)]);
+  assert.is(core.x.log_state(), LOG_CLOSING);
+  crew.step();
+  assert.is(core.x.log_state(), LOG_CLOSED);
+  await within(ended);
+  assert.is(core.x.log_state(), LOG_CLOSED);
+});
 
 test("epochs advanced by several threads at once, while all append: what was before the call is before the epoch", async () => {
   const directory = freshPath("cores");
