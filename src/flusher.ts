@@ -102,6 +102,7 @@ const PROOF_DELAY_MS = 5;
 const PENDING_SPINS = 200;
 /** The first chain is made soon: look again so often. */
 const FIRST_LOOK_MS = 1;
+
 export class Flusher {
   private readonly active: ActiveSegment;
   private timeNs: bigint;
@@ -266,11 +267,13 @@ export class Flusher {
   }
 
   private writeFrame(taken: Fill): void {
-    const { core, start, active, durableEpoch } = this;
+    const { core, start, active } = this;
     const total = frameBytesOf(taken, start);
     // An empty frame begins no segment: without it nobody outside would learn that the last one is durable.
     if (taken.entries > 0 && !active.hasRoom(total)) this.nextSegment();
     this.timeNs = frameTime(core, this.chance, this.timeNs);
+    // Not before: the next segment's header records the epoch.
+    const { durableEpoch } = this;
     const epochs = { epoch: taken.marks?.epoch ?? epochOf(core), durableEpoch };
     const { bytes, facts, promise } = finish(core, start, taken, active.tail!.header.salt, active.offset, this.timeNs, epochs);
     active.write(bytes, facts, total);

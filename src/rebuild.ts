@@ -140,8 +140,9 @@ export function rebuild(
     };
     if (dryRun) return report;
     for (const { from, to } of copied) copyFile(storage, from, to);
-    // Before it can be: a crash behind the commit point has the segment sealed where it is cut.
-    if (copied.length > 0) storage.syncDirectory(directory);
+    // Names that only the cache may hold: those of copies, since a crash behind the commit point has the segment sealed where it
+    // is cut, and those of segments that stay, since others are about to go: an earlier repair may have been killed.
+    if (damaged || moved.length > 0) storage.syncDirectory(directory);
     for (const { next } of all) next?.commit({ ...facts, term: facts.term + (endKnown ? 1 : TERMS_UNKNOWN) });
     for (const { from, to } of moved) storage.rename(from, to);
     if (moved.length > 0) storage.syncDirectory(directory);
@@ -258,6 +259,7 @@ class NewSegment {
   private readonly number: number;
   private readonly path: string;
   private readonly file: StorageFile;
+  private closed = false;
   private offset: number;
 
   constructor(
@@ -363,14 +365,21 @@ class NewSegment {
     // Sealed chains say that the last epoch is complete: not where a crash had ended it, or where nobody knows.
     if (topology === "striped" || (salvage.closed && parent !== undefined)) seal(file, header, offset, summary);
     else file.sync();
-    file.close();
+    this.close();
     commitSegment(storage, directory, header, parent);
+  }
+
+  /** Once: by then the descriptor's number may be another file's. */
+  private close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.file.close();
   }
 
   /** Leaves no file behind, if the disk allows that. */
   abandon(): void {
     try {
-      this.file.close();
+      this.close();
       this.storage.remove(this.path + NEW_SUFFIX);
     } catch {
       // Nothing looks at it, and the next attempt writes over it.

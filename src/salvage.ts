@@ -211,7 +211,8 @@ export class Salvage {
     const { live } = this;
     const end = next?.parentEnd ?? footer?.endOffset ?? (typeof live === "object" && live.number === link.number ? live.end : undefined);
     const lastLsn = next?.parentLastLsn ?? footer?.lastLsn ?? 0;
-    const judged = isLast && live === undefined;
+    // Nobody says where it ends.
+    const judged = live === undefined && (isLast || end === undefined);
     const summary = emptySummary(this.due);
     const scanner = new SegmentScanner(file, header, Math.min(end ?? size, size), {
       offset: firstFrameOffset(header.frameAlign),
@@ -236,7 +237,7 @@ export class Salvage {
       if (proven === undefined || footer !== undefined) return;
       proven.promised(evidence?.promise ?? 0, evidence?.promisedEpoch ?? 0);
       this.unproven = proven.copyPlan(scanner.offset);
-      if (this.unproven !== undefined) Object.assign(this.sound, { endOffset: proven.end, summary: proven.summary });
+      Object.assign(this.sound, { endOffset: proven.end, summary: proven.summary });
     };
     const fault = (kind: Fault["kind"], message: string, cause?: unknown, offset = scanner.offset): Finding => {
       soFar();
@@ -271,7 +272,7 @@ export class Salvage {
           }
           const promised = Math.max(promise, evidence.promise) >= this.due || Math.max(promisedEpoch, evidence.promisedEpoch) > epoch;
           if (!promised && header.provenEnd <= offset) {
-            if (evidence.usedTo > offset) this.torn = { file: file.path, offset, bytes: evidence.usedTo - offset };
+            if (isLast && evidence.usedTo > offset) this.torn = { file: file.path, offset, bytes: evidence.usedTo - offset };
             break;
           }
         }
@@ -291,7 +292,7 @@ export class Salvage {
       if (footer !== undefined) this.marks = mergeMarks(this.marks, footer.marks);
       this.closed = isLast && footer !== undefined && footer.continued === undefined;
       yield* this.lose(last);
-      if (judged && !endKnown && footer === undefined) yield { is: "lost", first: this.due, last: undefined };
+      if (isLast && judged && !endKnown && footer === undefined) yield { is: "lost", first: this.due, last: undefined };
       soFar();
     } finally {
       scanner.close();

@@ -2,7 +2,7 @@
 // segment down, as recovery does it, but at a fault the neighbours are asked, who know number, salt and end of each other.
 
 import { segmentPath } from "./chain.js";
-import { CorewalError, fromSystem } from "./errors.js";
+import { codeOf, CorewalError, fromSystem } from "./errors.js";
 import { chainNumbers, segmentNumbers } from "./recover-chain.js";
 import { readFooter } from "./footer.js";
 import { CHAINS_MAX, NO_MARKS } from "./marks.js";
@@ -117,7 +117,7 @@ const numberOf = (c: Candidate): number => c.header?.number ?? c.named;
 export function survey(storage: Storage, directory: string): LogSurvey {
   const log: LogSurvey = { directory, topology: "striped", logId: undefined, chains: [], files: [], bytes: 0, unknownVersion: undefined };
   const candidates = chainNumbers(storage, directory).flatMap((chain) =>
-    segmentNumbers(storage, directory, chain).map((number) => candidate(storage, directory, chain, number, log)),
+    segmentNumbers(storage, directory, chain).flatMap((number) => candidate(storage, directory, chain, number, log)),
   );
   const header = mostCommon(candidates);
   log.topology = header?.topology ?? (candidates.some(({ namedChain }) => namedChain !== 0) ? "per-core" : "striped");
@@ -237,19 +237,28 @@ function surveyChain(storage: Storage, { directory, topology }: LogSurvey, chain
   let link: Link | undefined =
     mark === undefined || isNew(mark.number) ? linkOf(candidates.shift()!) : missing(mark.number, mark.number - 1);
   for (; link !== undefined; link = parentOf(link)) result.links.unshift(link);
+  // The mark of a segment whose header is gone can be read once the neighbours have told its salt.
+  const top = result.links.at(-1)!;
+  const late = top.content === undefined ? undefined : continuedOf(storage, { path: top.content, header: top.header });
+  if (late !== undefined && !isNew(late.number)) {
+    result.links.push(missing(late.number, top.number));
+    result.highest = Math.max(result.highest, late.number);
+  }
   return result;
 }
 
-function candidate(storage: Storage, directory: string, chain: number, named: number, result: LogSurvey): Candidate {
+/** A segment file; none if whoever writes has dropped it since the directory was read. */
+function candidate(storage: Storage, directory: string, chain: number, named: number, result: LogSurvey): Candidate[] {
   const path = segmentPath(directory, { chain, number: named });
   const found: Candidate = { path, named, namedChain: chain, chain, alien: false, header: undefined, fault: undefined };
-  result.files.push(path);
   let file: TolerantFile;
   try {
     file = new TolerantFile(storage.open(path, "read"));
   } catch (error) {
+    if (codeOf(error) === "ENOENT") return [];
     throw fromSystem(error, "reading the segment", path);
   }
+  result.files.push(path);
   try {
     result.bytes += file.size();
     found.header = readSegmentHeader(file);
@@ -265,7 +274,7 @@ function candidate(storage: Storage, directory: string, chain: number, named: nu
   } finally {
     file.close();
   }
-  return found;
+  return [found];
 }
 
 /** Salt and log id of a segment whose header is gone, as its neighbours know them: enough to read its frames. */
@@ -299,9 +308,15 @@ function piece(link: Link, salt: bigint, { logId, topology, chain }: SegmentHead
 }
 
 /** The segment that a footer's mark promises. */
-function continuedOf(storage: Storage, { path, header }: Candidate): { number: number; salt: bigint } | undefined {
+function continuedOf(storage: Storage, { path, header }: Pick<Candidate, "path" | "header">): { number: number; salt: bigint } | undefined {
   if (header === undefined) return undefined;
-  const file = new TolerantFile(storage.open(path, "read"));
+  let file: TolerantFile;
+  try {
+    file = new TolerantFile(storage.open(path, "read"));
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return undefined;
+    throw fromSystem(error, "reading the segment", path);
+  }
   try {
     return readFooter(file, header)?.continued;
   } finally {

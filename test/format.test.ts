@@ -12,7 +12,7 @@ import { emptySummary, encodeSegmentHeader, type SegmentHeader, type SegmentSumm
 import { CheckpointWriter } from "../src/checkpoint-file.js";
 import type { Entry } from "../src/types.js";
 import { verifyLogOn } from "../src/verify.js";
-import { DIRECTORY, Fixed, readAll } from "./support/fixed-log.js";
+import { appendEach, DIRECTORY, Fixed, readAll } from "./support/fixed-log.js";
 import { CASES, describe, GOLDEN, goldenFiles, show } from "./support/golden-cases.js";
 import { crc, readCommit, readLog, type ReadEntry } from "./support/independent-reader.js";
 import { MemoryStorage } from "./support/memory-storage.js";
@@ -406,6 +406,16 @@ test("CRC32C is that of RFC 3720, B.4, in the module and in the independent read
     assert.is(crc(bytes), expected);
   }
   for (const text of ["0xE3069283", "0x8A9136AA", "0x82F63B78"]) assert.ok(FORMAT.includes(text));
+});
+
+test("the first frame of a segment promises the epoch that the segment's header records", async () => {
+  const fixed = new Fixed();
+  const log = await fixed.open();
+  await log.advanceEpoch();
+  await appendEach(fixed, log, ["one"]);
+  const [first] = readLog(fixed.files).segments[0]!.frames;
+  assert.equal([first!.epoch, first!.durableEpoch], [1, 1]);
+  await log.close();
 });
 
 test.run();

@@ -4,7 +4,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { codeOf } from "../src/errors.js";
-import { ABANDON, openLogWith } from "../src/log.js";
+import { ABANDON, openLogWith, PUMP } from "../src/log.js";
 import type { LogOptions } from "../src/options.js";
 import type { RepairPolicy } from "../src/rebuild.js";
 import { repairLogOn } from "../src/repair.js";
@@ -13,7 +13,7 @@ import { verifyLogOn } from "../src/verify.js";
 import { damageCases } from "./support/damage-cases.js";
 import { LOGS } from "./support/damage-logs.js";
 import { Damage, killed, name, TABLE } from "./support/damaged-logs.js";
-import { DIRECTORY, drive, Fixed, readAll, SMALL, type FixedLog } from "./support/fixed-log.js";
+import { appendEach, DIRECTORY, drive, Fixed, readAll, SMALL, type FixedLog } from "./support/fixed-log.js";
 import { pattern, type Files } from "./support/golden-cases.js";
 import { readLog, type ReadLog } from "./support/independent-reader.js";
 import { MemoryStorage } from "./support/memory-storage.js";
@@ -136,6 +136,55 @@ test("repair: sectors that cannot be read are lost like any damage; what the cop
   assert.ok((await verifyLogOn(storage, DIRECTORY)).ok);
 });
 
+test("repair: where nobody says how far a segment goes, damage in it is a fault, and what is whole behind it stays", async () => {
+  const fixed = new Fixed();
+  const log = await fixed.open();
+  await appendEach(
+    fixed,
+    log,
+    [30, 300, 50, 50, 50].map((size, i) => pattern(size, i)),
+  );
+  log[ABANDON]();
+  const [{ frames }] = readLog(fixed.files).segments as [ReadLog["segments"][number]];
+  const bytes = fixed.files.get(name(1))!.slice();
+  bytes[frames[1]!.offset + 100]! ^= 1;
+  // It has no footer, and the header of the file behind it says nothing.
+  const damaged = new Map(fixed.files).set(name(1), bytes).set(name(2), new Uint8Array(0));
+  const machine = new Fixed(damaged);
+  assert.equal(
+    (await verifyLogOn(machine.storage, DIRECTORY)).faults.map(({ kind, lsn }) => [kind, lsn]),
+    [
+      ["frame", 2],
+      ["header", 6],
+    ],
+  );
+  const { lost, saved } = await repairLogOn(DIRECTORY, { policy: "skip" }, machine.environment());
+  assert.equal([lost, saved], [[{ first: 2, last: 2 }, { first: 6 }], 3]);
+});
+
+test("repair: a last segment that is missing is named also if the one before it has lost its header", async () => {
+  const fixed = new Fixed();
+  for (let life = 0; life < 3; life++) {
+    const log = await fixed.open();
+    await appendEach(fixed, log, [`a ${life}`, `b ${life}`]);
+    await log.close();
+  }
+  const damaged = fixed.files;
+  damaged.delete(name(3));
+  damaged.get(name(2))!.fill(0, 0, 256);
+  const machine = new Fixed(damaged);
+  const { faults, lost, lastLsn } = await repairLogOn(DIRECTORY, { policy: "skip" }, machine.environment());
+  assert.equal(
+    faults.map(({ kind, lsn }) => [kind, lsn]),
+    [
+      ["header", 3],
+      ["chain", 5],
+    ],
+  );
+  assert.equal([lost, lastLsn], [[{ first: 5 }], 4]);
+  assert.ok((await machine.open()).recovery.term > 1_000_000, "in a term that no lost entry has had");
+});
+
 // --- at the wrong moment ------------------------------------------------------------------------------------
 
 /** Sectors that are being written when the power goes may hold anything. */
@@ -187,13 +236,26 @@ async function damagedBatches(options?: LogOptions): Promise<{ good: ReadLog; da
   return { good, damaged: new Map(files).set(name(1), bytes) };
 }
 
-/** Killed, so that nobody calls its last frames durable, and a file is in its way. */
-async function strayBehindUnproven(options?: LogOptions): Promise<{ good: ReadLog; damaged: Files }> {
+/** Killed, so that nobody calls its last frames durable, and a file is in its way; if `idle`, the last one has no entries. */
+async function strayBehindUnproven(options?: LogOptions, idle = false): Promise<{ good: ReadLog; damaged: Files }> {
   const fixed = new Fixed();
   const log = await fixed.open(options);
   for (let i = 0; i < 3; i++) await drive(log, log.append(pattern(700, i)));
+  fixed.nowMs += 1000;
+  if (idle) log[PUMP]();
   log[ABANDON]();
   return { good: readLog(fixed.files), damaged: new Map(fixed.files).set(name(9), pattern(3000, 9)) };
+}
+
+/** The files as a killed log leaves them: what was not fsynced before that stands in the cache. */
+function lastFrameInCache(disk: SimulatedDisk, files: Files, good: ReadLog): void {
+  const { offset } = good.segments[0]!.frames.at(-1)!;
+  const bytes = files.get(name(1))!;
+  const file = disk.open(`${DIRECTORY}/${name(1)}`, "write");
+  file.write(new Uint8Array(64), offset);
+  file.sync();
+  file.write(bytes.subarray(offset, offset + 64), offset);
+  file.close();
 }
 
 test("invariant 12: repair: the copy of what is cut off has its name for sure before the log ends there", async () => {
@@ -219,12 +281,46 @@ test("invariant 12: repair: the copy of what is cut off has its name for sure be
   assert.ok(repaired > 10 && repaired < 60, `${repaired} of 60`);
 });
 
+test("invariant 12: repair, killed behind its commit, then again, and power loss: no segment that is part of the log goes", async () => {
+  const { damaged } = await damagedBatches({ frameAlign: 512 });
+  const whole = diskWith(damaged, new Random(1));
+  const operations: string[] = [];
+  whole.onOperation = (text) => operations.push(text);
+  await repairOn(whole, "truncate");
+  const expected = facts(readLog(whole.files(DIRECTORY)));
+  const commit = 1 + operations.findIndex((text) => /^rename .*\.new to /.test(text));
+  // Its rename was done, and is not yet on the disk.
+  const killed = diskWith(damaged, new Random(1));
+  killed.crashAt = killed.operations + commit + 1;
+  await repairOn(killed, "truncate").catch(() => undefined);
+  killed.restart();
+  let crashes = 0;
+  for (let step = 1; ; step++) {
+    let over = true;
+    for (let seed = 1; seed <= 12; seed++, crashes++) {
+      const disk = killed.copy(new Random(seed * 1000 + step));
+      disk.crashAt = disk.operations + step;
+      over &&= await repairOn(disk, "truncate").then(
+        () => !disk.down,
+        () => false,
+      );
+      disk.reboot();
+      const again = MemoryStorage.of(DIRECTORY, disk.files(DIRECTORY));
+      await repairOn(again, "truncate");
+      assert.is(facts(readLog(again.files(DIRECTORY))), expected, `seed ${seed}, step ${step}`);
+    }
+    if (over) break;
+  }
+  assert.ok(crashes > 100, `${crashes} crashes`);
+});
+
 for (const policy of POLICIES) {
   for (const how of ["power loss", "power loss that leaves garbage", "kill", "error"] as const) {
     for (const [what, make] of [
       ["", damagedBatches],
       [", a stray behind frames that nobody calls durable", strayBehindUnproven],
-    ] as const) {
+      [", a stray behind an empty frame that was not fsynced", (options) => strayBehindUnproven(options, true)],
+    ] as [string, typeof damagedBatches][]) {
       test(`invariant 12: repair, ${policy}${what}: ${how} at any of its steps: the log is as damaged as before, or repaired`, async () => {
         const { good, damaged } = await make({ frameAlign: 512 });
         const options = how === "power loss that leaves garbage" ? GARBAGE : {};
@@ -235,6 +331,7 @@ for (const policy of POLICIES) {
         for (let seed = 1; seed <= 2; seed++) {
           for (let step = 1; ; step++) {
             const disk = diskWith(damaged, new Random(seed), options);
+            if (what.includes("empty")) lastFrameInCache(disk, damaged, good);
             const before = disk.operations;
             if (how !== "error") disk.crashAt = before + step;
             const ended = await repairOn(how === "error" ? failing(disk, step) : disk, policy).then(
@@ -247,7 +344,8 @@ for (const policy of POLICIES) {
             const now = disk.files(DIRECTORY);
             const { ok } = await verifyLogOn(MemoryStorage.of(DIRECTORY, now), DIRECTORY);
             const must = (fine: boolean, what: string): void => assert.ok(fine, `seed ${seed}, step ${step}: ${what}`);
-            keepsBytes(damaged, now, must);
+            if (!what.includes("empty")) keepsBytes(damaged, now, must);
+            must(disk.misuse === undefined, disk.misuse!);
             if (ok) assert.is(facts(readLog(now)), expected, `seed ${seed}, step ${step}`);
             else {
               await judgeRepair(good, new Map([...now].filter(([file]) => !file.endsWith(".new"))), policy);

@@ -136,6 +136,30 @@ test("what looks damaged while somebody changes the log is a fault if it does so
   }
 });
 
+test("a segment that goes while the directory is gone through is no system error", async () => {
+  const [, chain] = TABLE.find(([what]) => what === "ancestor A: a missing segment went unnoticed")!;
+  const { storage } = new Fixed(await chain());
+  const { open } = storage;
+  for (const [goes, fault] of [
+    [1, 2],
+    [3, 1],
+  ])
+    for (let opened = 1; opened <= fault!; opened++) {
+      const one = new Fixed(await chain()).storage;
+      let n = 0;
+      one.open = (path) => {
+        if (path.endsWith(`${goes}.wal`) && ++n === opened) one.remove(path);
+        return open.call(one, path);
+      };
+      const { ok, faults } = await verifyLogOn(one, DIRECTORY);
+      assert.not(ok);
+      assert.ok(
+        faults.every(({ kind }) => kind === "chain"),
+        JSON.stringify(faults),
+      );
+    }
+});
+
 test("every fault is named: several in one segment that was never sealed, and in several segments", async () => {
   const [, idle] = TABLE.find(([what]) => what === "nothing, after a kill while idle: all is proven")!;
   const one = new Damage(await idle(), new Map());

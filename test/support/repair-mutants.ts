@@ -48,8 +48,8 @@ export const REPAIR_MUTANTS: Mutant[] = [
   {
     name: "copy-without-a-name",
     file: "src/rebuild.ts",
-    find: "if (copied.length > 0) storage.syncDirectory(directory);",
-    replace: "if (copied.length < 0) storage.syncDirectory(directory);",
+    find: "if (damaged || moved.length > 0) storage.syncDirectory(directory);",
+    replace: "",
     why: "a power cut leaves the new segment and takes the copy, and whoever opens the log seals what was cut",
   },
   {
@@ -62,10 +62,45 @@ export const REPAIR_MUTANTS: Mutant[] = [
   {
     name: "kept-is-written-again",
     file: "src/rebuild.ts",
-    find: "    file.close();\n    commitSegment(storage, directory, header, parent);\n",
+    find: "    this.close();\n    commitSegment(storage, directory, header, parent);\n",
     replace:
-      '    file.close();\n    if (parent !== undefined) {\n      const at = firstFrameOffset(parent.header.frameAlign);\n      const again = storage.open(segmentPath(directory, parent.header), "write");\n      const frames = new Uint8Array(parent.endOffset - at);\n      writeAll(again, frames.subarray(0, readSome(again, frames, at)), at);\n      again.sync();\n      again.close();\n    }\n    commitSegment(storage, directory, header, parent);\n',
+      '    this.close();\n    if (parent !== undefined) {\n      const at = firstFrameOffset(parent.header.frameAlign);\n      const again = storage.open(segmentPath(directory, parent.header), "write");\n      const frames = new Uint8Array(parent.endOffset - at);\n      writeAll(again, frames.subarray(0, readSome(again, frames, at)), at);\n      again.sync();\n      again.close();\n    }\n    commitSegment(storage, directory, header, parent);\n',
     why: "a power cut in the middle of a repair takes what was whole and durable",
+  },
+  {
+    name: "empty-frame-claimed",
+    file: "src/salvage.ts",
+    find: "      Object.assign(this.sound, { endOffset",
+    replace: "      if (this.unproven !== undefined) Object.assign(this.sound, { endOffset",
+    why: "the cut lies behind an empty frame that was never fsynced: after a power cut the log cannot be opened",
+  },
+  {
+    name: "moved-before-names-are-durable",
+    file: "src/rebuild.ts",
+    find: "if (damaged || moved.length > 0) storage.syncDirectory(directory);",
+    replace: "if (damaged) storage.syncDirectory(directory);",
+    why: "a second repair puts segments away while the one that replaces them has its name in the cache only",
+  },
+  {
+    name: "closed-twice",
+    file: "src/rebuild.ts",
+    find: "    if (this.closed) return;\n",
+    replace: "",
+    why: "a repair that fails at its commit closes a descriptor that may be another file's by then, and leaves its own file",
+  },
+  {
+    name: "unknown-end-not-judged",
+    file: "src/salvage.ts",
+    find: "const judged = live === undefined && (isLast || end === undefined);",
+    replace: "const judged = live === undefined && isLast;",
+    why: "damage where nobody says how far a segment goes is not named, and everything behind it is lost",
+  },
+  {
+    name: "late-mark-unread",
+    file: "src/survey.ts",
+    find: "if (late !== undefined && !isNew(late.number)) {",
+    replace: "if (late !== undefined && isNew(late.number)) {",
+    why: "a missing last segment is not named where the header before it is gone, and its LSNs are given again",
   },
   {
     name: "moved-before-commit",
@@ -120,8 +155,8 @@ export const REPAIR_MUTANTS: Mutant[] = [
   {
     name: "end-always-known",
     file: "src/salvage.ts",
-    find: "if (judged && !endKnown && footer === undefined)",
-    replace: "if (judged && !endKnown && footer !== undefined)",
+    find: "if (isLast && judged && !endKnown && footer === undefined)",
+    replace: "if (isLast && judged && !endKnown && footer !== undefined)",
     why: "the end of the log is gone, and nothing is said",
   },
   {
