@@ -11,6 +11,8 @@ export class LogOracle {
   private begun = 0;
   /** The highest epoch that the log called complete. */
   private complete = -1;
+  /** What it called complete when it was opened after a kill: footers that say so may be in the cache only. */
+  private inCache = -1;
 
   constructor(readonly topology: Topology = "striped") {}
 
@@ -21,12 +23,19 @@ export class LogOracle {
     copy.term = this.term;
     copy.begun = this.begun;
     copy.complete = this.complete;
+    copy.inCache = this.inCache;
     return copy;
   }
 
   /** The same for oracles that will judge alike. */
   fingerprint(): string {
-    return JSON.stringify([this.term, this.begun, this.complete, ...this.all.map(([core, oracle]) => [core, oracle.fingerprint()])]);
+    return JSON.stringify([
+      this.term,
+      this.begun,
+      this.complete,
+      this.inCache,
+      ...this.all.map(([core, oracle]) => [core, oracle.fingerprint()]),
+    ]);
   }
 
   get perCore(): boolean {
@@ -102,8 +111,10 @@ export class LogOracle {
       throw new Violation(`epoch ${this.complete} was complete, now only ${completeEpoch} is`);
     if (this.perCore && completeEpoch >= epoch)
       throw new Violation(`epoch ${completeEpoch} is complete, but the log goes on in epoch ${epoch}`);
-    // That everything is complete, footers say, which may be in the cache only if the process died while it wrote them.
-    if (closed || completeEpoch < epoch - 1) this.tellComplete(completeEpoch);
+    // That everything is complete, footers say, which may be in the cache only if the process died while it wrote them; a
+    // later one that writes nothing changes nothing.
+    if (completeEpoch < epoch - 1 || (closed && completeEpoch !== this.inCache)) this.tellComplete(completeEpoch);
+    else this.inCache = completeEpoch;
   }
 
   /** … and this was read then. */
