@@ -25,6 +25,7 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
 
   const records = Records.of(readFileSync(file!));
   const log = await openLog(dir!, { stripes: threads + 1, topology });
+  const pipe = new SharedArrayBuffer(4);
   const workers: Worker[] = [];
   try {
     await new Promise((_, reject) => {
@@ -35,6 +36,7 @@ async function run(argv: string[], { entry }: { entry: string }): Promise<number
           inFlight,
           thread,
           threads,
+          pipe,
         } satisfies Share);
         workers.push(worker);
         worker.on("error", reject);

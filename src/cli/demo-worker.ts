@@ -16,18 +16,19 @@ export interface Share {
   /** This thread takes the records `thread`, `thread + threads`, … */
   thread: number;
   threads: number;
+  /** One word: 1 while a thread writes reports. */
+  pipe: SharedArrayBuffer;
 }
 
 /** Number of the record and core, as u32, and its LSN, as a double. */
 export const REPORT_BYTES = 16;
-/** POSIX writes a pipe's 4,096 bytes in one go: the threads' reports never mix. */
 const REPORTS_PER_WRITE = 4096 / REPORT_BYTES;
 
-export async function work({ handle, records: shared, inFlight, thread, threads }: Share): Promise<void> {
+export async function work({ handle, records: shared, inFlight, thread, threads, pipe }: Share): Promise<void> {
   try {
     const records = new Records(shared);
     const writer = await attachLog(handle);
-    const reports = new Reports(writer.ownCore);
+    const reports = new Reports(writer.ownCore, new Int32Array(pipe));
     let next = thread;
     await keepInFlight(inFlight, () => {
       if (next >= records.count) return undefined;
@@ -50,8 +51,11 @@ class Reports {
   #count = 0;
   #planned = false;
 
-  constructor(core: number) {
+  readonly #pipe: Int32Array;
+
+  constructor(core: number, pipe: Int32Array) {
     this.#core = core;
+    this.#pipe = pipe;
   }
 
   add(index: number, lsn: number): void {
@@ -69,7 +73,9 @@ class Reports {
     });
   }
 
+  /** Whole, whatever the pipe is: on Deno it is a socket, which may take a part only. */
   write(): void {
+    while (Atomics.compareExchange(this.#pipe, 0, 0, 1) !== 0) Atomics.wait(this.#pipe, 0, 1);
     let bytes = new Uint8Array(this.#bytes.buffer, 0, this.#count * REPORT_BYTES);
     while (bytes.length > 0) {
       try {
@@ -81,5 +87,7 @@ class Reports {
       }
     }
     this.#count = 0;
+    Atomics.store(this.#pipe, 0, 0);
+    Atomics.notify(this.#pipe, 0, 1);
   }
 }
