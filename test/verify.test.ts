@@ -138,18 +138,17 @@ test("what looks damaged while somebody changes the log is a fault if it does so
 
 test("a segment that goes while the directory is gone through is no system error", async () => {
   const [, chain] = TABLE.find(([what]) => what === "ancestor A: a missing segment went unnoticed")!;
-  const { storage } = new Fixed(await chain());
-  const open = storage.open.bind(storage);
   for (const [goes, fault] of [
     [1, 2],
     [3, 1],
   ])
     for (let opened = 1; opened <= fault!; opened++) {
       const one = new Fixed(await chain()).storage;
+      const open = one.open.bind(one);
       let n = 0;
       one.open = (path) => {
         if (path.endsWith(`${goes}.wal`) && ++n === opened) one.remove(path);
-        return open.call(one, path);
+        return open(path);
       };
       const { ok, faults } = await verifyLogOn(one, DIRECTORY);
       assert.not(ok);
