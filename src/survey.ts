@@ -247,17 +247,22 @@ function surveyChain(storage: Storage, { directory, topology }: LogSurvey, chain
   return result;
 }
 
-/** A segment file; none if whoever writes has dropped it since the directory was read. */
+/** Undefined: whoever writes has dropped it since the directory was read. */
+function openIfThere(storage: Storage, path: string): TolerantFile | undefined {
+  try {
+    return new TolerantFile(storage.open(path, "read"));
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return undefined;
+    throw fromSystem(error, "reading the segment", path);
+  }
+}
+
+/** A segment file, if it is there. */
 function candidate(storage: Storage, directory: string, chain: number, named: number, result: LogSurvey): Candidate[] {
   const path = segmentPath(directory, { chain, number: named });
   const found: Candidate = { path, named, namedChain: chain, chain, alien: false, header: undefined, fault: undefined };
-  let file: TolerantFile;
-  try {
-    file = new TolerantFile(storage.open(path, "read"));
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return [];
-    throw fromSystem(error, "reading the segment", path);
-  }
+  const file = openIfThere(storage, path);
+  if (file === undefined) return [];
   result.files.push(path);
   try {
     result.bytes += file.size();
@@ -310,13 +315,8 @@ function piece(link: Link, salt: bigint, { logId, topology, chain }: SegmentHead
 /** The segment that a footer's mark promises. */
 function continuedOf(storage: Storage, { path, header }: Pick<Candidate, "path" | "header">): { number: number; salt: bigint } | undefined {
   if (header === undefined) return undefined;
-  let file: TolerantFile;
-  try {
-    file = new TolerantFile(storage.open(path, "read"));
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return undefined;
-    throw fromSystem(error, "reading the segment", path);
-  }
+  const file = openIfThere(storage, path);
+  if (file === undefined) return undefined;
   try {
     return readFooter(file, header)?.continued;
   } finally {
